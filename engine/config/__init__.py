@@ -1,0 +1,61 @@
+"""Typed settings. Importing them loads neither torch nor Qt, so that forms open before torch is there."""
+
+from engine.config.attack import AttackConfig, PgdConfig, TrainingAttackConfig
+from engine.config.base import Settings, format_ratio, parse_ratio
+from engine.config.data import DataConfig
+from engine.config.model import ModelConfig
+from engine.config.run import (
+    STAGE_TITLES,
+    STAGES,
+    InspectionConfig,
+    MachineConfig,
+    RunConfig,
+    StageName,
+)
+from engine.config.study import (
+    StudyConfig,
+    dump_run,
+    dump_study,
+    load_study,
+    parse_run,
+    parse_study,
+    problems_of,
+    validate,
+)
+from engine.config.training import (
+    AugmentationConfig,
+    BatchNormPolicy,
+    FinetuningConfig,
+    PretrainingConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "STAGES",
+    "STAGE_TITLES",
+    "AttackConfig",
+    "AugmentationConfig",
+    "BatchNormPolicy",
+    "DataConfig",
+    "FinetuningConfig",
+    "InspectionConfig",
+    "MachineConfig",
+    "ModelConfig",
+    "PgdConfig",
+    "PretrainingConfig",
+    "RunConfig",
+    "Settings",
+    "StageName",
+    "StudyConfig",
+    "TrainingAttackConfig",
+    "TrainingConfig",
+    "dump_run",
+    "dump_study",
+    "format_ratio",
+    "load_study",
+    "parse_ratio",
+    "parse_run",
+    "parse_study",
+    "problems_of",
+    "validate",
+]

@@ -1,0 +1,87 @@
+"""What all settings share: strictness, and fields that carry title, unit, help and condition.
+
+The window builds its forms, and the command line its help, from these fields alone.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+
+class Settings(BaseModel):
+    """Base of every settings table: immutable, unknown keys refused, only finite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True
+    )
+
+
+def parse_ratio(value: Any) -> Any:
+    """Turn "8/255" into a float; pass everything else on to pydantic's own checks.
+
+    Raises:
+        ValueError: the text is neither a number nor a ratio of two numbers.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str):
+        return value
+    numerator, slash, denominator = value.partition("/")
+    try:
+        top = float(numerator)
+        bottom = float(denominator) if slash else 1.0
+    except ValueError:
+        raise ValueError(f"expected a number or a ratio such as 8/255, got {value!r}") from None
+    if bottom == 0 or not math.isfinite(top) or not math.isfinite(bottom):
+        raise ValueError(f"expected a finite number or ratio such as 8/255, got {value!r}")
+    return top / bottom
+
+
+def format_ratio(value: float) -> str:
+    """Write a number the way people in the field do: 8/255 where it is one, else plain digits."""
+    for numerator in (value * 255, value * 510):
+        whole = round(numerator)
+        base = 255 if numerator == value * 255 else 510
+        if 0 < whole <= base and whole / base == value and Fraction(whole, base).denominator > 100:
+            return f"{whole}/{base}"
+    return f"{value:.12g}" if float(f"{value:.12g}") == value else repr(value)
+
+
+def _store_ratio(value: float) -> float | str:
+    text = format_ratio(value)
+    return text if "/" in text else value
+
+
+#: A float that may be written as a ratio ("8/255") and is written back the same way.
+Ratio = Annotated[float, BeforeValidator(parse_ratio), PlainSerializer(_store_ratio)]
+
+
+def setting(
+    default: Any,
+    title: str,
+    help: str,
+    *,
+    unit: str = "",
+    shown_if: dict[str, tuple[Any, ...]] | None = None,
+    advanced: bool = False,
+    **limits: Any,
+) -> Any:
+    """Declare one setting.
+
+    Args:
+        default: its value when nothing is said; `...` makes it required.
+        title: short label in the form.
+        help: one or two sentences; tooltip in the window, help text on the command line.
+        unit: unit of the value ("input units", "steps"), empty for a pure number.
+        shown_if: sibling field -> values for which this setting has an effect.
+        advanced: folded away in the form until asked for.
+        limits: pydantic's bounds (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
+    """
+    extra: dict[str, Any] = {"unit": unit, "advanced": advanced}
+    if shown_if:
+        extra["shown_if"] = {key: list(values) for key, values in shown_if.items()}
+    return Field(default, title=title, description=help, json_schema_extra=extra, **limits)

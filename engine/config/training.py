@@ -1,0 +1,157 @@
+"""Settings of the two trainings: pre-training on the source and fine-tuning on the target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from engine.config.attack import TrainingAttackConfig
+from engine.config.base import Settings, setting
+
+PretrainingMethod = Literal["natural", "adversarial", "fdm"]
+TransferMethod = Literal["vanilla", "neft"]
+ScheduleName = Literal["constant", "milestones", "one_cycle"]
+
+
+class AugmentationConfig(Settings):
+    """Random changes of the training images, drawn on the device from the run's seed."""
+
+    crop_padding: int = setting(
+        0,
+        "Crop padding",
+        "Pad the image with black on each side, then crop it back at a random place.",
+        unit="pixels", ge=0, le=32,
+    )  # fmt: skip
+    horizontal_flip: bool = setting(
+        False, "Horizontal flip", "Mirror every image with probability one half. Wrong for characters."
+    )
+    rotation: float = setting(
+        0.0,
+        "Rotation",
+        "Turn every image by a random angle of at most this size.",
+        unit="degrees",
+        ge=0,
+        le=180,
+    )
+
+
+class TrainingConfig(Settings):
+    """What every training has: length, optimiser and schedule."""
+
+    epochs: int = setting(12, "Epochs", "Passes over the training images.", unit="epochs", ge=1, le=10_000)
+    batch_size: int = setting(
+        64, "Batch size", "Images per optimiser update.", unit="images", ge=2, le=65_536
+    )
+    learning_rate: float = setting(
+        0.1, "Learning rate", "Peak learning rate of SGD.", gt=0, le=10
+    )  # fmt: skip
+    schedule: ScheduleName = setting(
+        "one_cycle",
+        "Schedule",
+        "constant keeps the rate; milestones warms up linearly, then multiplies by the decay factor at each "
+        "milestone (the authors' rule); one_cycle rises over the first 30 % of training and falls to zero "
+        "along a cosine.",
+    )
+    warm_up_epochs: int = setting(
+        1, "Warm-up", "Epochs over which the rate rises linearly from zero.", unit="epochs", ge=0, le=1000,
+        shown_if={"schedule": ("milestones",)},
+    )  # fmt: skip
+    milestones: list[int] = setting(
+        [40, 70, 90], "Milestones", "Epochs after which the rate is multiplied by the decay factor.",
+        unit="epochs", shown_if={"schedule": ("milestones",)}, max_length=50,
+    )  # fmt: skip
+    decay_factor: float = setting(
+        0.2, "Decay factor", "What each milestone multiplies the rate by.", gt=0, le=1,
+        shown_if={"schedule": ("milestones",)},
+    )  # fmt: skip
+    momentum: float = setting(0.9, "Momentum", "Momentum of SGD.", ge=0, lt=1, advanced=True)
+    weight_decay: float = setting(
+        5e-4, "Weight decay", "L2 penalty on all trained weights.", ge=0, le=1, advanced=True
+    )
+    augmentation: AugmentationConfig = setting(
+        AugmentationConfig(), "Augmentation", "Random changes of the training images."
+    )
+
+
+class PretrainingConfig(TrainingConfig):
+    """Stage 1: train on the source domain."""
+
+    method: PretrainingMethod = setting(
+        "fdm",
+        "Method",
+        "natural trains on clean images; adversarial on PGD examples (Madry et al.); fdm adds feature "
+        "distance minimisation to adversarial training (CARTL, section 3).",
+    )
+    num_finetuned_blocks: int = setting(
+        4,
+        "Blocks to fine-tune later (k)",
+        "Feature distance is minimised at the input of the last k blocks, the border between what transfer "
+        "freezes and what it trains.",
+        unit="blocks", ge=1, le=100, shown_if={"method": ("fdm",)},
+    )  # fmt: skip
+    feature_weight: float = setting(
+        0.005,
+        "Feature weight (lambda)",
+        "Weight of the feature distance, which is summed over the batch as in the authors' code: doubling "
+        "the batch doubles its share.",
+        ge=0, le=1000, shown_if={"method": ("fdm",)},
+    )  # fmt: skip
+    attack: TrainingAttackConfig = setting(
+        TrainingAttackConfig(),
+        "Training attack",
+        "PGD that makes the adversarial training examples.",
+        shown_if={"method": ("adversarial", "fdm")},
+    )
+    epsilon_ramp: float = setting(
+        0.0,
+        "Epsilon ramp",
+        "Share of the training over which epsilon and step size rise linearly from zero to their full size. "
+        "Small networks may not learn without it.",
+        ge=0, le=1, shown_if={"method": ("adversarial", "fdm")},
+    )  # fmt: skip
+
+
+class BatchNormPolicy(Settings):
+    """How fine-tuning treats batch norm: three independent switches. The trunk's affine parameters are always frozen."""
+
+    freeze_affine: bool = setting(
+        True,
+        "Freeze affine in the head",
+        "Keep scale and shift of the head's batch-norm layers as the source left them.",
+    )
+    keep_head_statistics: bool = setting(
+        False,
+        "Keep head statistics",
+        "Use the source's running mean and variance in the head, also while training.",
+    )
+    keep_trunk_statistics: bool = setting(
+        True, "Keep trunk statistics", "Use the source's running mean and variance in the frozen trunk."
+    )
+
+
+class FinetuningConfig(TrainingConfig):
+    """Stage 2: transfer to the target domain by training the last k blocks on clean images."""
+
+    method: TransferMethod = setting(
+        "neft",
+        "Method",
+        "vanilla trains the last k blocks as they are; neft (non-expansive fine-tuning, CARTL section 3) "
+        "bounds the spectral norm of each of their layers and halves their residual sums.",
+    )
+    num_finetuned_blocks: int = setting(
+        4, "Fine-tuned blocks (k)", "How many of the last blocks are trained; the rest is frozen.",
+        unit="blocks", ge=1, le=100,
+    )  # fmt: skip
+    spectral_bound: float = setting(
+        0.4,
+        "Spectral bound (beta)",
+        "Each trained weight is used as beta * W / sigma(W), sigma its largest singular value when reshaped "
+        "to (out, in*kh*kw).",
+        gt=0, le=100, shown_if={"method": ("neft",)},
+    )  # fmt: skip
+    power_iterations: int = setting(
+        1, "Power iterations", "Power-iteration steps on sigma per training step.", ge=1, le=100,
+        shown_if={"method": ("neft",)}, advanced=True,
+    )  # fmt: skip
+    batch_norm: BatchNormPolicy = setting(
+        BatchNormPolicy(), "Batch norm", "What happens to batch norm while fine-tuning."
+    )

@@ -1,0 +1,248 @@
+"""What the engine tells: frozen values that the window, the command line and the store all read.
+
+Nothing here depends on torch, h5py or Qt. Arrays are numpy, already on the host.
+Shapes: T rows of a table, N blocks, L weighted layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from engine.config import RunConfig, StageName
+
+RunState = Literal["created", "running", "paused", "stopped", "finished", "failed", "interrupted"]
+#: States in which nothing more will happen unless the user asks.
+ENDED: frozenset[str] = frozenset({"paused", "stopped", "finished", "failed", "interrupted"})
+#: States from which a run can go on where it stopped.
+RESUMABLE: frozenset[str] = frozenset({"paused", "stopped", "failed", "interrupted"})
+
+TableName = Literal["steps", "epochs", "layers", "samples"]
+#: Columns of one table; every array has T rows, layer columns are [T, N] or [T, L].
+Columns = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A share 0..1 with its 95 % Wilson score interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttackResult:
+    """What the attack stage found. Accuracies are shares 0..1 of `samples` images."""
+
+    data: str
+    attack: str
+    samples: int
+    clean_accuracy: Interval
+    robust_accuracy: Interval
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """One line of the run list. Times are seconds; `created` is Unix time; `progress` is 0..1 of the whole run."""
+
+    id: str
+    name: str
+    study: str
+    path: str
+    state: RunState
+    config: RunConfig
+    reason: str = ""
+    stage: StageName | None = None
+    progress: float = 0.0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    created: float = 0.0
+    device: str = ""
+    result: AttackResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageLayout:
+    """What one stage of a run will fill in, known before it starts.
+
+    Attributes:
+        stage: which stage.
+        title: for people, such as "Pre-training (FDM, k = 4) on letters".
+        epochs: number of epochs; 0 for the attack stage.
+        steps_per_epoch: optimiser updates per epoch; 0 for the attack stage.
+        samples: images attacked; 0 for a training stage.
+        block_names: one name per block 1..N, from the input.
+        layer_names: one name per weighted layer (convolution or linear), from the input.
+        layer_blocks: number 1..N of the block each weighted layer belongs to; 0 for the stem.
+        boundary: number of frozen blocks (N - k) where a border between frozen and trained blocks exists or
+            is prepared for (FDM); None where there is none.
+        probe: attack and images behind the accuracies and distances, such as
+            "PGD-7, Linf 16/255, on 128 held-out images".
+    """
+
+    stage: StageName
+    title: str
+    epochs: int = 0
+    steps_per_epoch: int = 0
+    samples: int = 0
+    block_names: tuple[str, ...] = ()
+    layer_names: tuple[str, ...] = ()
+    layer_blocks: tuple[int, ...] = ()
+    boundary: int | None = None
+    probe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """Everything measured in a run, read from its files or gathered from its events."""
+
+    run: RunInfo
+    layouts: Mapping[StageName, StageLayout] = field(default_factory=dict)
+    tables: Mapping[StageName, Mapping[TableName, Columns]] = field(default_factory=dict)
+    log: tuple[str, ...] = ()
+    weights: tuple[StageName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """The device that `auto` takes, and what was tried: pairs of device and finding."""
+
+    chosen: str
+    name: str
+    tried: tuple[tuple[str, str], ...]
+    bfloat16: bool
+    threads: int
+    memory_gib: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReady:
+    """Torch is imported and the device is known."""
+
+    device: DeviceReport
+
+
+@dataclass(frozen=True, slots=True)
+class RunsListed:
+    """The runs of the workspace, newest first; `read_only` says who holds the lock if this process does not."""
+
+    runs: tuple[RunInfo, ...]
+    read_only: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """A run was created, changed its state, or came further."""
+
+    run: RunInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage began, or went on after a pause."""
+
+    run_id: str
+    layout: StageLayout
+
+
+@dataclass(frozen=True, slots=True)
+class RowsAdded:
+    """New rows of one table; the same values are on their way to the run's file."""
+
+    run_id: str
+    stage: StageName
+    table: TableName
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
+class AttackProgress:
+    """Figures over the images attacked so far."""
+
+    run_id: str
+    done: int
+    total: int
+    clean_accuracy: float
+    robust_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """A checkpoint is on disk and verified."""
+
+    run_id: str
+    stage: StageName
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogAdded:
+    """One line for the log; `run_id` is None for the engine itself."""
+
+    run_id: str | None
+    time: float
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Downloading:
+    """A data set is being fetched; sizes in bytes, `total` 0 if unknown."""
+
+    run_id: str
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """Answer to `Session.open_run`."""
+
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file asked for was written."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """Something asked for could not be done; `details` is for copying into a report."""
+
+    request: str
+    message: str
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEmpty:
+    """The last queued run has ended; or, with `paused`, the queue waits for `Session.resume`."""
+
+    paused: bool = False
+
+
+EngineEvent = (
+    EngineReady
+    | RunsListed
+    | RunChanged
+    | StageStarted
+    | RowsAdded
+    | AttackProgress
+    | CheckpointSaved
+    | LogAdded
+    | Downloading
+    | RunOpened
+    | Exported
+    | RequestFailed
+    | QueueEmpty
+)
