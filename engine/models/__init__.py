@@ -1,0 +1,14 @@
+"""Networks. A new one is one file here that registers a `BlockwiseModel`."""
+
+from engine.models import resnet, wide_resnet
+from engine.models.base import BlockwiseModel, ResidualBlock, WeightedLayer, build_model, models
+
+__all__ = [
+    "BlockwiseModel",
+    "ResidualBlock",
+    "WeightedLayer",
+    "build_model",
+    "models",
+    "resnet",
+    "wide_resnet",
+]

@@ -1,0 +1,78 @@
+"""What a training minimises. The one training loop drives any `Objective`; a method is one of them.
+
+Shapes: B batch, images [B, 3, H, W] in [0, 1], labels [B].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.models.base import BlockwiseModel
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What an objective may use beside the batch.
+
+    Attributes:
+        ramp: 0..1, share of the full attack strength at this step.
+        generator: the step's own random stream on the model's device.
+        each_step: to be called before every attack iteration; raises when the run is asked to pause or stop.
+    """
+
+    ramp: float
+    generator: torch.Generator
+    each_step: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Loss of one batch and its terms, scalar tensors on the device; None where a term does not apply.
+
+    Attributes:
+        total: what is minimised.
+        cross_entropy: mean over the batch.
+        correct: number of images, of those trained on, that are classified correctly.
+        feature_term: the weighted feature distance as it enters `total`.
+        feature_distance: feature distance, mean over the batch.
+    """
+
+    total: Tensor
+    cross_entropy: Tensor
+    correct: Tensor
+    feature_term: Tensor | None = None
+    feature_distance: Tensor | None = None
+
+
+class Objective(ABC):
+    """One training method."""
+
+    @abstractmethod
+    def boundary(self, model: BlockwiseModel) -> int | None:
+        """Number of blocks before the border between trunk and head, or None if the method has none."""
+
+    @abstractmethod
+    def prepare(self, model: BlockwiseModel, generator: torch.Generator) -> None:
+        """Freeze and constrain parameters, before training and, in the same way, before a checkpoint is loaded."""
+
+    @abstractmethod
+    def set_mode(self, model: BlockwiseModel) -> None:
+        """Set each module's train or eval mode for training steps."""
+
+    @abstractmethod
+    def loss(self, model: BlockwiseModel, images: Tensor, labels: Tensor, context: StepContext) -> Loss:
+        """The loss of one batch, with a graph for the backward pass."""
+
+    def finish(self, model: BlockwiseModel) -> None:
+        """Turn what `prepare` put on the model into plain weights with the same outputs."""
+
+
+def classification(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy, and the number of correct predictions, both scalar tensors."""
+    return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).sum()
