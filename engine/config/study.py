@@ -12,7 +12,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomlkit
 from pydantic import BaseModel, ValidationError, model_validator
@@ -23,6 +23,8 @@ from engine.errors import ConfigError, Problem
 
 MAX_TOML_BYTES = 1_000_000
 MAX_TOML_DEPTH = 8
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class StudyConfig(Settings):
@@ -94,7 +96,7 @@ def dump_study(study: StudyConfig) -> str:
     )
 
 
-def validate(model: type[Settings], values: Mapping[str, Any]) -> Settings:
+def validate(model: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
     """Check values against a settings class.
 
     Raises:
