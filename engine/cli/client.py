@@ -1,0 +1,266 @@
+"""A session as the command line uses it: ask and wait for the answer, follow runs to their end, pause on Ctrl+C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TypeVar
+
+from engine import api
+from engine.cli.progress import Display
+from engine.cli.report import format_seconds, percent
+from engine.config import StageName, StudyConfig
+from engine.errors import CartlError, StoreError
+from engine.events import (
+    ENDED,
+    AttackProgress,
+    Downloading,
+    EngineEvent,
+    EngineReady,
+    Exported,
+    LogAdded,
+    QueueEmpty,
+    RequestFailed,
+    RowsAdded,
+    RunChanged,
+    RunInfo,
+    RunOpened,
+    RunRecord,
+    RunsListed,
+    StageLayout,
+    StageStarted,
+)
+
+Answer = TypeVar("Answer", RunsListed, RunOpened, Exported)
+
+#: Seconds between two looks at whether Ctrl+C was pressed.
+POLL = 0.1
+#: Seconds without a running run after which a pause counts as reached.
+SETTLED = 2.0
+
+
+class Paused(Exception):
+    """The user asked to stop; everything is saved. `number` is the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Signals:
+    """While active, the first SIGINT or SIGTERM is kept in `number`; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __enter__(self) -> Signals:
+        self._before = {kind: signal.signal(kind, self._receive) for kind in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
+            os.write(2, show_cursor + b"\nQuit at once; the last checkpoint is kept.\n")
+            os._exit(128 + number)
+        self.number = number
+
+
+class Client:
+    """An open session; `runs` holds what is known of every run of the workspace, newest first.
+
+    While it is open, Ctrl+C makes the call that waits raise `Paused`, after the running run is saved.
+    """
+
+    def __init__(self, workspace: Path, display: Display, *, verbose: bool = False) -> None:
+        self.display = display
+        self.runs: dict[str, RunInfo] = {}
+        self._verbose = verbose
+        self._session = api.Session(workspace)
+        self._layouts: dict[str, StageLayout] = {}
+        self._notes: dict[str, str] = {}
+        self._download = ""
+        self._read_only = ""
+        self._signals = Signals()
+
+    def __enter__(self) -> Client:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals)
+            self._session.open()
+            stack.callback(self._close)
+            self._wait(RunsListed)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _close(self) -> None:
+        if not self._session.close():
+            self.display.line("The engine did not end in time; the last checkpoint is kept.")
+            self.display.close()
+            os._exit(1)
+
+    def read(self, run_id: str) -> RunRecord:
+        """Read everything measured in a run.
+
+        Raises:
+            CartlError: its files cannot be read.
+        """
+        self._session.open_run(run_id)
+        return self._wait(RunOpened).record
+
+    def export_weights(self, run_id: str, stage: StageName, destination: Path) -> str:
+        """Write weights and return the path of the file; raises CartlError if they cannot be written."""
+        self._session.export_weights(run_id, stage, destination)
+        return self._wait(Exported).path
+
+    def export_tables(self, run_id: str, folder: Path) -> str:
+        """Write tables and return the path of the folder; raises CartlError if they cannot be written."""
+        self._session.export_tables(run_id, folder)
+        return self._wait(Exported).path
+
+    def make(self, study: StudyConfig) -> list[RunInfo]:
+        """Make the runs of a study and follow them to their end; raises as `Session.submit` and `follow`."""
+        if self._read_only:
+            raise StoreError(self._read_only)
+        made = self._session.submit(study)
+        self.runs = {run.id: run for run in made} | self.runs
+        return self.follow([run.id for run in made])
+
+    def resume(self, run_id: str) -> RunInfo:
+        """Go on with a run and follow it to its end; raises as `follow`."""
+        if self._read_only:
+            raise StoreError(self._read_only)
+        if self.runs[run_id].state != "running":
+            self._session.resume(run_id)
+            self._wait_until_queued(run_id)
+        return self.follow([run_id])[0]
+
+    def _wait_until_queued(self, run_id: str) -> None:
+        """A paused run counts as ended; wait until the engine has taken it up again."""
+        while self.runs[run_id].state in ENDED:
+            self._refuse(self._next())
+            if self._signals.number:
+                raise Paused(self._signals.number)
+
+    def follow(self, run_ids: Collection[str]) -> list[RunInfo]:
+        """Show how runs get on until each of them has ended.
+
+        Raises:
+            Paused: Ctrl+C was pressed; the running run is saved.
+            CartlError: the engine refused them.
+        """
+        settled = time.monotonic()
+        pausing = False
+        while any(self.runs[run_id].state not in ENDED for run_id in run_ids):
+            if self._signals.number and not pausing:
+                pausing = True
+                settled = time.monotonic()
+                self.display.line("Pausing: the run is saved first. Press Ctrl+C again to quit at once.")
+                self._session.pause()
+            event = self._next()
+            self._refuse(event)
+            running = any(run.state == "running" for run in self.runs.values())
+            if running:
+                settled = time.monotonic()
+            if isinstance(event, QueueEmpty) and not running and (pausing or self._begun(run_ids)):
+                break
+            if pausing and time.monotonic() - settled > SETTLED:
+                break
+        if self._signals.number:
+            raise Paused(self._signals.number)
+        return [self.runs[run_id] for run_id in run_ids]
+
+    def _begun(self, run_ids: Collection[str]) -> bool:
+        return any(self.runs[run_id].state in ENDED for run_id in run_ids)
+
+    def _wait(self, kind: type[Answer]) -> Answer:
+        while True:
+            event = self._next()
+            if isinstance(event, kind):
+                return event
+            self._refuse(event)
+            if self._signals.number:
+                raise Paused(self._signals.number)
+
+    @staticmethod
+    def _refuse(event: EngineEvent | None) -> None:
+        if isinstance(event, RequestFailed):
+            raise CartlError(event.message)
+
+    def _next(self) -> EngineEvent | None:
+        """Take the next event, keep and show what it says; None if there is none just now."""
+        try:
+            event = self._session.events.get(timeout=POLL)
+        except queue.Empty:
+            return None
+        match event:
+            case RunsListed(runs=runs, read_only=read_only):
+                self.runs = {run.id: run for run in runs}
+                self._read_only = read_only
+            case RunChanged(run=run):
+                self._run_changed(run)
+            case EngineReady(device=device) if self._verbose:
+                self.display.line(f"Device: {device.name} ({device.chosen}), {device.threads} threads")
+            case StageStarted(run_id=run_id, layout=layout):
+                self._layouts[run_id] = layout
+                self._notes[run_id] = ""
+                self.display.stage(layout.title, layout.epochs * layout.steps_per_epoch or layout.samples)
+            case RowsAdded(run_id=run_id) if run_id in self._layouts:
+                self._rows_added(event, self._layouts[run_id])
+            case AttackProgress(done=done):
+                note = f"clean {percent(event.clean_accuracy)} %, robust {percent(event.robust_accuracy)} %"
+                self.display.advance(done, note=note)
+            case Downloading(name=name, done=done, total=total):
+                if name != self._download:
+                    self._download = name
+                    self.display.stage(f"Loading {name}", total)
+                self.display.advance(done, rate=f"{done / 1e6:.0f} MB")
+            case LogAdded(level=level, text=text) if level != "info" or self._verbose:
+                self.display.line(f"{level}: {text}" if level != "info" else text)
+        return event
+
+    def _run_changed(self, run: RunInfo) -> None:
+        before = self.runs.get(run.id)
+        self.runs[run.id] = run
+        if before is None or before.state == run.state:
+            return
+        if run.state == "running":
+            self.display.line(f"{run.name} ({run.id})")
+        elif run.state == "finished":
+            self.display.line(f"{run.name}: finished in {format_seconds(run.seconds)}")
+        elif run.state in ENDED:
+            reason = f": {run.reason}" if run.reason else ""
+            self.display.line(f"{run.name}: {run.state}{reason}")
+
+    def _rows_added(self, event: RowsAdded, layout: StageLayout) -> None:
+        columns = event.columns
+        if not len(next(iter(columns.values()), ())):
+            return
+        if event.table == "epochs":
+            epoch, clean, robust = (
+                columns[name][-1] for name in ("epoch", "clean_accuracy", "robust_accuracy")
+            )
+            self._notes[event.run_id] = (
+                f"epoch {int(epoch)}/{layout.epochs}"
+                + (f", clean {percent(float(clean))} %" if clean == clean else "")
+                + (f", robust {percent(float(robust))} %" if robust == robust else "")
+            )
+        elif event.table == "steps":
+            rate = f"{float(columns['images_per_second'][-1]):.0f} images/s"
+            self.display.advance(int(columns["step"][-1]) + 1, rate=rate, note=self._notes[event.run_id])

@@ -1,0 +1,169 @@
+"""The arguments of the command line, taken from the settings themselves where they are settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from engine import __version__, api
+from engine.cli import report, verbs
+from engine.cli.client import Paused
+from engine.config import AttackConfig, DataConfig, MachineConfig
+from engine.errors import CartlError, ConfigError
+
+EXIT_CODES = "Exit codes: 0 done, 1 a run did not finish, 2 wrong use or settings, 130 paused with Ctrl+C."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. `arguments` are those of the process if left out."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    options.workspace = _workspace(options)
+    try:
+        code: int = options.verb(options)
+        return code
+    except CartlError as error:
+        sys.stderr.write(f"cartl: {report.describe(error)}\n")
+        return 2 if isinstance(error, ConfigError | verbs.UsageError) else 1
+    except Paused as pause:
+        return 128 + pause.number
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _workspace(options: argparse.Namespace) -> Path:
+    given = getattr(options, "workspace", None)
+    return Path(given).expanduser().resolve() if given else api.default_workspace()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cartl",
+        description="Pre-train, transfer and attack networks, and see layer by layer where robustness is lost.",
+        epilog=EXIT_CODES + " `cartl VERB --help` tells more about a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"cartl {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("for every verb")
+    group.add_argument(
+        "--workspace",
+        metavar="PATH",
+        help="folder of runs; else $CARTL_WORKSPACE, else the user's data folder",
+    )
+    group.add_argument(
+        "--json", action="store_true", help="print the results as JSON, and nothing else, to stdout"
+    )
+    group.add_argument("--verbose", "-v", action="store_true", help="tell more about what the engine does")
+    added = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, action: Any, help: str, more: str = "") -> argparse.ArgumentParser:
+        child = added.add_parser(
+            name, parents=[common], help=help, description=f"{help[0].upper()}{help[1:]}. {more}".strip(),
+            epilog=EXIT_CODES,
+        )  # fmt: skip
+        child.set_defaults(verb=action)
+        return child
+
+    child = verb("demo", verbs.demo, "make the small study that comes with the program, without any download")
+    _add_study_options(child)
+
+    child = verb("run", verbs.run, "make the runs of a study")
+    child.add_argument("study", metavar="STUDY", help="a study file (.toml), or the name of a preset")
+    _add_study_options(child)
+
+    child = verb("resume", verbs.resume, "go on with one paused, stopped, interrupted or failed run")
+    child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
+
+    child = verb(
+        "attack", verbs.attack, "attack the model of a run, in a run of its own",
+        "Settings that are left out are those of the attacked run's own attack.",
+    )  # fmt: skip
+    child.add_argument(
+        "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
+    )
+    group = child.add_argument_group("the attack")
+    for name, field in AttackConfig.model_fields.items():
+        _add_setting(group, "--attack" if name == "name" else _flag(name), name, field)
+    group = child.add_argument_group("the images")
+    for name in ("name", "path", "image_size", "test_size", "seed"):
+        flag = "--data" if name == "name" else _flag(f"data_{name}")
+        _add_setting(group, flag, f"data_{name}", DataConfig.model_fields[name])
+    device = MachineConfig.model_fields["device"]
+    child.add_argument(
+        "--device", choices=get_args(device.annotation), default="auto", help=device.description
+    )
+
+    child = verb(
+        "inspect", verbs.inspect, "show each block's feature distance and spectral norm, as last measured"
+    )
+    child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
+    child.add_argument("--stage", choices=("pretraining", "finetuning"), help="else the last that was begun")
+    child.add_argument("--layers", action="store_true", help="list every weighted layer too")
+
+    verb("runs", verbs.runs, "list the runs of the workspace")
+
+    child = verb("export", verbs.export, "write the weights or the tables of a run")
+    child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
+    child.add_argument("--weights", type=Path, metavar="FILE", help="weights to a .safetensors or .pt file")
+    child.add_argument(
+        "--stage", choices=("pretraining", "finetuning"), help="weights after which stage; else the last"
+    )
+    child.add_argument("--tables", type=Path, metavar="FOLDER", help="every table as CSV into a folder")
+    child.set_defaults(verb=_export_something(child))
+
+    child = verb(
+        "presets", verbs.presets, "list the studies that come with the program, or print one as TOML"
+    )
+    child.add_argument("name", nargs="?", metavar="NAME", help="print this one")
+    return parser
+
+
+def _export_something(parser: argparse.ArgumentParser) -> Any:
+    def action(options: argparse.Namespace) -> int:
+        if options.weights is None and options.tables is None:
+            parser.error("name what to write: --weights FILE, --tables FOLDER or both")
+        return verbs.export(options)
+
+    return action
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="change a setting of every run that has it, such as attack.epsilon=4/255; may be given repeatedly",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on with this study's runs of the same settings: keep the finished, resume the others, make the rest",
+    )  # fmt: skip
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _add_setting(parser: argparse._ArgumentGroup, flag: str, name: str, field: FieldInfo) -> None:
+    """Add one setting as an option; None if it is not given."""
+    kind = field.annotation
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    unit = f" [{extra['unit']}]" if extra.get("unit") else ""
+    help = f"{field.description}{unit}".replace("%", "%%")
+    if kind is bool:
+        parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=help)
+    elif get_origin(kind) is Literal:
+        parser.add_argument(flag, dest=name, choices=get_args(kind), default=None, help=help)
+    else:
+        convert: Any = int if kind is int else str
+        metavar = "N" if kind is int else "X" if kind is float else "TEXT"
+        parser.add_argument(flag, dest=name, type=convert, default=None, metavar=metavar, help=help)

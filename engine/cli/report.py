@@ -1,0 +1,304 @@
+"""What the command line prints: runs as tables and as JSON, and the messages for errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.config import STAGE_TITLES, FinetuningConfig, PretrainingConfig, RunConfig
+from engine.errors import CartlError, ConfigError
+from engine.events import Interval, RunInfo, RunRecord, StageLayout
+
+#: Printed where there is no value.
+NOTHING = "-"
+
+
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out texts in columns two blanks apart; columns of numbers are aligned to the right."""
+    body = [list(row) for row in rows]
+    widths = [max(len(row[index]) for row in [list(head), *body]) for index in range(len(head))]
+    right = [
+        bool(body) and all(re.match(r"-$|[\d.]+( |$)", row[index]) for row in body)
+        for index in range(len(head))
+    ]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in [list(head), ["-" * width for width in widths], *body]
+    ]
+    return "\n".join(lines)
+
+
+def results_table(shown: Iterable[RunInfo], known: Mapping[str, RunInfo]) -> str:
+    """Compare finished runs: how they were trained, and what the attack left of their accuracy."""
+    head = ("run", "pre-training", "transfer", "k", "clean %", "robust % (95 % interval)", "attack", "on")
+    return format_table(head, [_result_row(run, known) for run in shown])
+
+
+def _result_row(run: RunInfo, known: Mapping[str, RunInfo]) -> tuple[str, ...]:
+    chain = ancestry(run, known)
+    pretraining = next((item.config.pretraining for item in chain if item.config.pretraining), None)
+    finetuning = next((item.config.finetuning for item in chain if item.config.finetuning), None)
+    k = finetuning or (pretraining if pretraining and pretraining.method == "fdm" else None)
+    clean = robust = attack = data = NOTHING
+    if run.result is not None:
+        clean = percent(run.result.clean_accuracy.value)
+        robust = percent_interval(run.result.robust_accuracy)
+        attack = run.result.attack
+        data = f"{run.result.samples} {run.result.data}"
+    return (
+        run.name,
+        pretraining_title(pretraining),
+        transfer_title(finetuning),
+        str(k.num_finetuned_blocks) if k else NOTHING,
+        clean,
+        robust,
+        attack,
+        data,
+    )
+
+
+def runs_table(runs: Iterable[RunInfo]) -> str:
+    """List runs with their state, newest first as the engine gives them."""
+    head = ("id", "name", "study", "state", "stage", "progress", "clean %", "robust %", "created")
+    rows = []
+    for run in runs:
+        result = run.result
+        rows.append(
+            (
+                run.id,
+                run.name,
+                run.study,
+                run.state,
+                STAGE_TITLES[run.stage].lower() if run.stage else NOTHING,
+                f"{100 * run.progress:.0f} %",
+                percent(result.clean_accuracy.value) if result else NOTHING,
+                percent(result.robust_accuracy.value) if result else NOTHING,
+                datetime.datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M"),
+            )
+        )
+    return format_table(head, rows)
+
+
+def run_as_json(run: RunInfo) -> dict[str, Any]:
+    """A run with all its settings as plain values; shares are 0..1, times seconds."""
+    plain = {
+        field.name: getattr(run, field.name)
+        for field in dataclasses.fields(run)
+        if field.name not in ("config", "result")
+    }
+    plain["result"] = dataclasses.asdict(run.result) if run.result else None
+    plain["config"] = run.config.model_dump(mode="json")
+    return plain
+
+
+def inspection_of(record: RunRecord, layout: StageLayout) -> dict[str, Any]:
+    """Pick the last measured row of a training stage, block by block and layer by layer.
+
+    Raises:
+        CartlError: nothing has been measured in this stage yet.
+    """
+    columns = record.tables.get(layout.stage, {}).get("layers")
+    if columns is None or not len(columns["step"]):
+        raise CartlError(
+            f"No layer of {record.run.name!r} has been measured in its {STAGE_TITLES[layout.stage].lower()} yet. "
+            "That happens at the end of the first epoch."
+        )
+    frozen = layout.boundary or 0 if layout.stage == "finetuning" else 0
+    blocks = [
+        {
+            "block": number,
+            "name": name,
+            "distance": _number(columns["distance"][-1, number - 1]),
+            "spectral_norm": _number(columns["spectral_norm"][-1, number - 1]),
+            "frozen": number <= frozen,
+        }
+        for number, name in enumerate(layout.block_names, start=1)
+    ]
+    layers = [
+        {"layer": name, "block": block, "spectral_norm": _number(value)}
+        for name, block, value in zip(
+            layout.layer_names, layout.layer_blocks, columns["layer_spectral_norm"][-1], strict=True
+        )
+    ]
+    return {
+        "run": record.run.id,
+        "name": record.run.name,
+        "stage": layout.stage,
+        "title": layout.title,
+        "epoch": _number(columns["epoch"][-1]),
+        "step": int(columns["step"][-1]),
+        "probe": layout.probe,
+        "blocks": blocks,
+        "layers": layers,
+    }
+
+
+def inspection_table(inspection: Mapping[str, Any], *, layers: bool) -> str:
+    """Write what `inspection_of` returned for people; with `layers` every weighted layer too."""
+    lines = [
+        f"{inspection['name']}: {inspection['title']}, epoch {inspection['epoch']:g}, measured with "
+        f"{inspection['probe']}",
+        "",
+        format_table(
+            ("block", "name", "distance", "spectral norm", "training"),
+            [
+                (
+                    str(block["block"]),
+                    block["name"],
+                    _digits(block["distance"]),
+                    _digits(block["spectral_norm"]),
+                    "frozen" if block["frozen"] else "trained",
+                )
+                for block in inspection["blocks"]
+            ],
+        ),
+    ]
+    if layers:
+        rows = [
+            (
+                layer["layer"],
+                str(layer["block"]) if layer["block"] else "stem",
+                _digits(layer["spectral_norm"]),
+            )
+            for layer in inspection["layers"]
+        ]
+        lines += ["", format_table(("layer", "block", "spectral norm"), rows)]
+    lines += [
+        "",
+        "distance: normalised L2 between clean and adversarial features; spectral norm: largest of the "
+        "block's layers",
+    ]
+    return "\n".join(lines)
+
+
+def pretraining_title(pretraining: PretrainingConfig | None) -> str:
+    """Short name of a pre-training: "natural", "adversarial", "FDM 0.005"."""
+    if pretraining is None:
+        return NOTHING
+    if pretraining.method == "fdm":
+        return f"FDM {pretraining.feature_weight:g}"
+    return pretraining.method
+
+
+def transfer_title(finetuning: FinetuningConfig | None) -> str:
+    """Short name of a transfer: "vanilla", "NEFT 0.4"."""
+    if finetuning is None:
+        return NOTHING
+    if finetuning.method == "neft":
+        return f"NEFT {finetuning.spectral_bound:g}"
+    return finetuning.method
+
+
+def percent(share: float) -> str:
+    """A share 0..1 in percent."""
+    return NOTHING if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def percent_interval(interval: Interval) -> str:
+    """A share in percent with its interval: "45.3 (42.2 to 48.4)"."""
+    return f"{percent(interval.value)} ({percent(interval.low)} to {percent(interval.high)})"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people say it: "48 s", "3 min 05 s", "2 h 10 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def as_json(value: Any) -> str:
+    """JSON text, indented, with null for what is not a number."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False)
+
+
+def describe(error: CartlError) -> str:
+    """The message of an error; a problem that several runs of a study share is told once."""
+    if not isinstance(error, ConfigError):
+        return str(error)
+    told: dict[tuple[str, str], list[int | None]] = {}
+    for problem in error.problems:
+        place = re.sub(r"^runs\.\d+\.", "", problem.place)
+        told.setdefault((place, problem.message), []).append(problem.line)
+    lines = []
+    for (place, message), numbers in told.items():
+        known = sorted({number for number in numbers if number is not None})
+        where = f" (line {', '.join(map(str, known))})" if known else ""
+        lines.append(f"{place}{where}: {message}" if place else message)
+    origin = f"{error.origin}: " if error.origin else ""
+    if len(lines) == 1:
+        return origin + lines[0]
+    return f"{origin}{len(lines)} settings cannot be used\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:
+    """The run, the run it started from, and so on, as far as they are in the workspace."""
+    chain = [run]
+    while (parent := parent_of(chain[-1], known)) is not None and parent not in chain:
+        chain.append(parent)
+    return chain
+
+
+def parent_of(run: RunInfo, known: Mapping[str, RunInfo]) -> RunInfo | None:
+    """Find the run that another one started from: by id, by folder, or by name in the same study."""
+    start = run.config.start_from
+    if not start:
+        return None
+    if start in known:
+        return known[start]
+    for other in known.values():
+        if os.path.normpath(start) == os.path.normpath(other.path):
+            return other
+    siblings = [
+        other
+        for other in known.values()
+        if other.name == start and other.study == run.study and other.created <= run.created
+    ]
+    return max(siblings, key=lambda other: other.created, default=None)
+
+
+def same_settings(wanted: RunConfig, run: RunInfo, known: Mapping[str, RunInfo]) -> bool:
+    """Tell whether a run was made with these settings.
+
+    Where a run starts from another one of its study, the engine may have put that run's id in place of its name
+    and filled in the network and data it inherits; neither makes it a different run.
+    """
+    parent = parent_of(run, known)
+    theirs = run.config.model_dump()
+    ours = wanted.model_dump()
+    if parent is not None and ours["start_from"] in (parent.name, parent.id):
+        theirs["start_from"] = ours["start_from"]
+        for inherited in ("model", "source", "target"):
+            if ours[inherited] is None:
+                theirs[inherited] = None
+    return theirs == ours
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _digits(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.4g}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,335 @@
+"""What each verb of the command line does. Each returns the exit code: 0, or 1 if a run did not finish."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from engine import api
+from engine.cli import report
+from engine.cli.client import Client, Paused
+from engine.cli.progress import Display, showing
+from engine.config import (
+    AttackConfig,
+    DataConfig,
+    MachineConfig,
+    RunConfig,
+    StageName,
+    StudyConfig,
+    dump_study,
+    load_study,
+    parse_study,
+    validate,
+)
+from engine.errors import CartlError
+from engine.events import RESUMABLE, RunInfo
+
+
+class UsageError(CartlError):
+    """The command asks for something that does not exist; the exit code is 2."""
+
+
+def say(text: str) -> None:
+    """Write a result to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Make the runs of the demo."""
+    return _make_study(_preset("demo", options.set), options, ["demo"])
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the runs of a study file or a preset."""
+    path = Path(options.study)
+    if path.exists() or path.suffix:
+        if not path.is_file():
+            raise UsageError(f"There is no study file {path}.")
+        study = load_study(path, options.set)
+    else:
+        study = _preset(options.study, options.set)
+    return _make_study(study, options, ["run", options.study])
+
+
+def attack(options: argparse.Namespace) -> int:
+    """Attack the model of a run, or of a checkpoint file, in a run of its own."""
+    with showing() as display, _client(options, display) as client:
+        checkpoint = Path(options.run)
+        if checkpoint.is_file():
+            config = _attack_on(None, str(checkpoint.resolve()), checkpoint.stem, options)
+        else:
+            parent = find_run(options.run, client.runs.values())
+            config = _attack_on(parent, parent.id, parent.name, options)
+        study = StudyConfig(title="Attacks", runs=[config])
+        started = time.monotonic()
+        try:
+            made = client.make(study)
+        except Paused as pause:
+            made_id = next(iter(client.runs))
+            display.line("Paused and saved. Go on with: " + _command(options, ["resume", made_id], ()))
+            return 128 + pause.number
+        display.close()
+        return _tell(study, made, client, options, started)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with one run that was paused, stopped, interrupted or failed."""
+    with showing() as display, _client(options, display) as client:
+        found = find_run(options.run, client.runs.values())
+        if found.state == "finished":
+            raise UsageError(f"{found.name} ({found.id}) is finished; there is nothing to go on with.")
+        started = time.monotonic()
+        try:
+            made = client.resume(found.id)
+        except Paused as pause:
+            display.line("Paused and saved. Go on with: " + _command(options, ["resume", found.id], ()))
+            return 128 + pause.number
+        display.close()
+        return _tell(None, [made], client, options, started)
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Show what was last measured block by block."""
+    with showing() as display, _client(options, display) as client:
+        record = client.read(find_run(options.run, client.runs.values()).id)
+    training: tuple[StageName, ...] = ("finetuning", "pretraining")
+    trained = [stage for stage in training if stage in record.layouts]
+    if options.stage is not None and options.stage not in trained:
+        raise UsageError(f"{record.run.name} has no {options.stage} that was begun.")
+    if not trained:
+        start = f"; it started from {record.run.config.start_from}" if record.run.config.start_from else ""
+        raise UsageError(f"{record.run.name} trained nothing, so no layer was measured{start}.")
+    inspection = report.inspection_of(record, record.layouts[options.stage or trained[0]])
+    if options.json:
+        say(report.as_json(inspection))
+    else:
+        say(report.inspection_table(inspection, layers=options.layers))
+    return 0
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the runs of the workspace."""
+    with showing() as display, _client(options, display) as client:
+        listed = list(client.runs.values())
+    if options.json:
+        say(report.as_json([report.run_as_json(item) for item in listed]))
+    elif listed:
+        say(report.runs_table(listed))
+    else:
+        say(f"There are no runs in {options.workspace} yet. Start with: cartl demo")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write weights or tables of a run."""
+    written = []
+    with showing() as display, _client(options, display) as client:
+        found = find_run(options.run, client.runs.values())
+        if options.weights is not None:
+            if options.weights.suffix not in (".safetensors", ".pt"):
+                raise UsageError(
+                    f"--weights needs a name ending in .safetensors or .pt, got {options.weights}"
+                )
+            stages = [stage for stage in found.config.stages if stage != "attack"]
+            if not stages:
+                raise UsageError(
+                    f"{found.name} trained nothing; export the weights of the run it started from."
+                )
+            stage: StageName = options.stage or stages[-1]
+            written.append(client.export_weights(found.id, stage, options.weights.resolve()))
+        if options.tables is not None:
+            written.append(client.export_tables(found.id, options.tables.resolve()))
+    if options.json:
+        say(report.as_json({"run": found.id, "written": written}))
+    else:
+        say("\n".join(f"Written: {path}" for path in written))
+    return 0
+
+
+def presets(options: argparse.Namespace) -> int:
+    """List the studies that come with the program, or print one as TOML."""
+    if options.name:
+        study = _preset(options.name, ())
+        say(report.as_json(study.model_dump(mode="json")) if options.json else dump_study(study).rstrip())
+        return 0
+    known = api.presets()
+    if options.json:
+        say(report.as_json({name: study.model_dump(mode="json") for name, study in known.items()}))
+    else:
+        rows = [(name, str(len(study.runs)), study.title) for name, study in known.items()]
+        say(report.format_table(("name", "runs", "title"), rows))
+    return 0
+
+
+def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
+    """Find a run by its id, the beginning of its id, its folder or its name.
+
+    Raises:
+        UsageError: no run fits, or several do.
+    """
+    all_runs = list(known)
+    folder = os.path.abspath(text)
+    for fits in (
+        [item for item in all_runs if item.id == text or os.path.abspath(item.path) == folder],
+        [item for item in all_runs if item.name == text],
+        [item for item in all_runs if text and item.id.startswith(text)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            shown = ", ".join(item.id for item in fits[:5]) + (", ..." if len(fits) > 5 else "")
+            raise UsageError(f"{len(fits)} runs fit {text!r}: {shown}. Name one by its id.")
+    raise UsageError(f"There is no run {text!r} here. `cartl runs` lists the runs.")
+
+
+def _client(options: argparse.Namespace, display: Display) -> Client:
+    return Client(options.workspace, display, verbose=options.verbose)
+
+
+def _preset(name: str, overrides: Sequence[str]) -> StudyConfig:
+    known = api.presets()
+    if name not in known:
+        raise UsageError(f"There is no study file or preset {name!r}. The presets are: {', '.join(known)}.")
+    return parse_study(dump_study(known[name]), overrides) if overrides else known[name]
+
+
+def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str]) -> int:
+    started = time.monotonic()
+    go_on = _command(options, [*words, "--resume"], options.set)
+    with showing() as display, _client(options, display) as client:
+        try:
+            if options.resume:
+                made = _resume_study(study, client, display)
+            else:
+                unfinished = [item for item in _alike(study, client).values() if item.state != "finished"]
+                if unfinished:
+                    display.line(
+                        f"New runs are made, although {len(unfinished)} unfinished with the same settings "
+                        f"exist; to go on with those: {go_on}"
+                    )
+                made = client.make(study)
+        except Paused as pause:
+            display.line(f"Paused and saved. Go on with: {go_on}")
+            return 128 + pause.number
+        display.close()
+        code = _tell(study, made, client, options, started)
+        if any(item.state in ("paused", "stopped", "interrupted") for item in made):
+            display.line(f"Go on with: {go_on}")
+        return code
+
+
+def _alike(study: StudyConfig, client: Client) -> dict[str, RunInfo]:
+    """Find the runs of the workspace with the study's title, names and settings; finished ones first, then new ones."""
+    found = {}
+    for wanted in study.runs:
+        fits = [
+            item
+            for item in client.runs.values()
+            if item.study == study.title
+            and item.name == wanted.name
+            and report.same_settings(wanted, item, client.runs)
+        ]
+        if fits:
+            found[wanted.name] = max(fits, key=lambda item: (item.state == "finished", item.created))
+    return found
+
+
+def _resume_study(study: StudyConfig, client: Client, display: Display) -> list[RunInfo]:
+    """Keep what is finished, go on with what is not, make what is missing; one after the other."""
+    found = _alike(study, client)
+    made: dict[str, RunInfo] = {}
+    for wanted in study.runs:
+        earlier = found.get(wanted.name)
+        if earlier is not None and earlier.state == "finished":
+            display.line(f"{wanted.name}: finished before ({earlier.id})")
+            made[wanted.name] = earlier
+        elif earlier is not None:
+            made[wanted.name] = client.resume(earlier.id)
+        else:
+            start = made[wanted.start_from].id if wanted.start_from in made else wanted.start_from
+            config = wanted.model_copy(update={"start_from": start})
+            made[wanted.name] = client.make(StudyConfig(title=study.title, runs=[config]))[0]
+        if made[wanted.name].state in RESUMABLE:
+            break
+    return list(made.values())
+
+
+def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.Namespace) -> RunConfig:
+    """Settings of a run that only attacks; what the command leaves out is as in the attacked run."""
+    own = parent.config.attack if parent else None
+    values = own.model_dump() if own else {}
+    values |= {
+        field: value for field in AttackConfig.model_fields if (value := getattr(options, field)) is not None
+    }
+    settings = validate(AttackConfig, values)
+    data = parent.config.evaluation_data if parent else None
+    given = {
+        field: value
+        for field in DataConfig.model_fields
+        if (value := getattr(options, f"data_{field}", None)) is not None
+    }
+    if data is None and "name" not in given:
+        raise UsageError("A checkpoint file does not say which images to attack; name them with --data.")
+    if given.get("name", data.name if data else "") != (data.name if data else ""):
+        given = ({"image_size": data.image_size} if data else {}) | given
+    elif data is not None:
+        given = data.model_dump() | given
+    return validate(
+        RunConfig,
+        {
+            "name": f"{name}, {settings.title}"[:80],
+            "start_from": start,
+            "model": parent.config.model if parent else None,
+            "target": validate(DataConfig, given),
+            "attack": settings,
+            "machine": MachineConfig(device=options.device),
+        },
+    )
+
+
+def _tell(
+    study: StudyConfig | None,
+    made: Sequence[RunInfo],
+    client: Client,
+    options: argparse.Namespace,
+    started: float,
+) -> int:
+    """Print what came out of runs; 1 if not all of them finished."""
+    seconds = time.monotonic() - started
+    if options.json:
+        answer = {
+            "study": study.title if study else made[0].study,
+            "workspace": str(options.workspace),
+            "seconds": seconds,
+            "runs": [report.run_as_json(item) for item in made],
+        }
+        say(report.as_json(answer))
+    else:
+        done = [item for item in made if item.state == "finished"]
+        if done:
+            say("\n" + report.results_table(done, client.runs) + "\n")
+        for item in made:
+            if item.state != "finished":
+                say(f"{item.name}: {item.state}" + (f": {item.reason}" if item.reason else ""))
+        say("Run files:")
+        for item in made:
+            say(f"  {item.path}")
+        say(f"Took {report.format_seconds(seconds)}.")
+    wanted = len(study.runs) if study else 1
+    return 0 if len(made) == wanted and all(item.state == "finished" for item in made) else 1
+
+
+def _command(options: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> str:
+    """Write a command line that goes on with what this one began."""
+    line = ["cartl", *words]
+    for override in overrides:
+        line += ["--set", override]
+    if options.workspace != api.default_workspace():
+        line += ["--workspace", str(options.workspace)]
+    return shlex.join(line)
