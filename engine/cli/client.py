@@ -91,6 +91,7 @@ class Client:
         self._session = api.Session(workspace)
         self._layouts: dict[str, StageLayout] = {}
         self._notes: dict[str, str] = {}
+        self._rates: dict[str, str] = {}
         self._download = ""
         self._read_only = ""
         self._signals = Signals()
@@ -262,5 +263,8 @@ class Client:
                 + (f", robust {percent(float(robust))} %" if robust == robust else "")
             )
         elif event.table == "steps":
-            rate = f"{float(columns['images_per_second'][-1]):.0f} images/s"
-            self.display.advance(int(columns["step"][-1]) + 1, rate=rate, note=self._notes[event.run_id])
+            self._rates[event.run_id] = f"{float(columns['images_per_second'][-1]):.0f} images/s"
+        else:
+            return
+        done = int(columns["step"][-1]) + (event.table == "steps")
+        self.display.advance(done, rate=self._rates.get(event.run_id, ""), note=self._notes[event.run_id])

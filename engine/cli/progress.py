@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from engine.cli.report import format_seconds
 
@@ -52,15 +53,18 @@ class Bars:
     """One bar for each stage, redrawn in place."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        whole = Column(no_wrap=True)
+        rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[note]}"),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=44)),
+            BarColumn(bar_width=12),
+            TextColumn("{task.percentage:>3.0f} %", table_column=whole),
+            TextColumn("{task.fields[left]}", markup=False, table_column=whole),
+            TextColumn("{task.fields[rate]}", markup=False, table_column=whole),
+            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
             console=Console(file=stream or sys.stderr, highlight=False, markup=False),
             refresh_per_second=8,
+            expand=True,
         )
         self._task: TaskID | None = None
         self._estimate = Estimate(0)

@@ -109,8 +109,7 @@ def inspection_of(record: RunRecord, layout: StageLayout) -> dict[str, Any]:
     columns = record.tables.get(layout.stage, {}).get("layers")
     if columns is None or not len(columns["step"]):
         raise CartlError(
-            f"No layer of {record.run.name!r} has been measured in its {STAGE_TITLES[layout.stage].lower()} yet. "
-            "That happens at the end of the first epoch."
+            f"No layer of {record.run.name!r} has been measured in its {STAGE_TITLES[layout.stage].lower()} yet."
         )
     frozen = layout.boundary or 0 if layout.stage == "finetuning" else 0
     blocks = [
