@@ -1,16 +1,27 @@
 """The tables of a run: names, types, units and how viewers plot them. The one place that knows all columns.
 
-Each table of a stage becomes one NXdata group of `metrics.h5` (the layers table two: distances and spectral
-norms, sharing their axes). Shapes: T rows, N blocks, L weighted layers.
+Each plot of a table becomes one NXdata group of `metrics.h5`. A column lies in the group that plots it, and in
+the first group of its table if none does; the groups of a table share their axes by hard links.
+
+    /run/config, /run/layouts              settings (TOML) and stage layouts (JSON)
+    /run/<stage>/<plot>/<column>           [T], [T, N] or [T, L]
+    /run/<stage>/<plot>/block, block_name  number 1..N and name of each block, where the plot has blocks
+    /run/<stage>/<plot>/layer, layer_name, layer_block
+
+Shapes: T rows, N blocks, L weighted layers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.config import StageName
-from engine.events import TableName
+from pydantic import TypeAdapter, ValidationError
+
+from engine.config import STAGES, StageName
+from engine.errors import DamagedFileError, StoreError
+from engine.events import StageLayout, TableName
 
 #: Raised whenever a table, column or attribute changes; readers refuse newer files and migrate older ones.
 SCHEMA_VERSION = 1
@@ -29,12 +40,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """How viewers plot a group by default: one signal, further signals beside it, and its axes."""
+    """How viewers plot a group by default: one signal, further signals beside it, its axes, a log scale or not."""
 
     group: str
     signal: str
     axes: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    log: bool = False
+
+    def shows(self, column: str) -> bool:
+        """Whether a column is one of the plot's signals or the error of one."""
+        return column.removesuffix("_errors") in (self.signal, *self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,10 @@ class Table:
     columns: tuple[Column, ...]
     plots: tuple[Plot, ...]
     chunk: int
+
+    def home(self, column: Column) -> Plot:
+        """The plot in whose group a column lies."""
+        return next((plot for plot in self.plots if plot.shows(column.name)), self.plots[0])
 
 
 STEPS = Table(
@@ -61,7 +81,7 @@ STEPS = Table(
         Column("batch_accuracy", "f4", "1", "accuracy on the images trained on"),
         Column("images_per_second", "f4", "1/s", "images per second"),
     ),
-    (Plot("loss", "loss", ("step",), ("cross_entropy", "feature_term")),),
+    (Plot("loss", "loss", ("step",), ("cross_entropy", "feature_term"), log=True),),
     chunk=1024,
 )
 
@@ -93,6 +113,7 @@ LAYERS = Table(
     (
         Plot("feature_distance", "distance", ("epoch", "block")),
         Plot("spectral_norm", "spectral_norm", ("epoch", "block")),
+        Plot("layer_spectral_norm", "layer_spectral_norm", ("epoch", "layer")),
     ),
     chunk=128,
 )
@@ -118,3 +139,68 @@ STAGE_TABLES: dict[StageName, tuple[Table, ...]] = {
     "finetuning": (EPOCHS, STEPS, LAYERS),
     "attack": (SAMPLES,),
 }
+
+#: Limits on what a file may claim about a stage.
+MAX_NAMES = 10_000
+MAX_NAME_LENGTH = 200
+
+_layouts = TypeAdapter(tuple[StageLayout, ...])
+
+
+def dump_layouts(layouts: Sequence[StageLayout]) -> bytes:
+    """Write stage layouts as JSON, after checking that a table can be made from each.
+
+    Raises:
+        StoreError: a layout contradicts itself.
+    """
+    problem = _problem_of(layouts)
+    if problem:
+        raise StoreError(f"the run's stages cannot be stored: {problem}")
+    return _layouts.dump_json(tuple(layouts))
+
+
+def parse_layouts(text: bytes) -> tuple[StageLayout, ...]:
+    """Read what `dump_layouts` wrote.
+
+    Raises:
+        DamagedFileError: it is no such text, or a layout contradicts itself.
+    """
+    try:
+        layouts = _layouts.validate_json(text)
+    except ValidationError as error:
+        raise DamagedFileError(f"the stage layouts are unreadable: {error.errors()[0]['msg']}") from error
+    problem = _problem_of(layouts)
+    if problem:
+        raise DamagedFileError(f"the stage layouts are not usable: {problem}")
+    return layouts
+
+
+def width(layout: StageLayout, column: Column) -> int | None:
+    """How many numbers one row of a column holds: N, L, or None for a single one."""
+    if column.per == "block":
+        return len(layout.block_names)
+    return len(layout.layer_names) if column.per == "layer" else None
+
+
+def _problem_of(layouts: Sequence[StageLayout]) -> str:
+    stages = [layout.stage for layout in layouts]
+    if not stages or stages != sorted(set(stages), key=STAGES.index):
+        return (
+            f"expected each stage once, in the order {', '.join(STAGES)}; got {', '.join(stages) or 'none'}"
+        )
+    for layout in layouts:
+        names = (*layout.block_names, *layout.layer_names)
+        if len(names) > MAX_NAMES or any(not name or len(name) > MAX_NAME_LENGTH for name in names):
+            return (
+                f"{layout.stage}: at most {MAX_NAMES} names of 1 to {MAX_NAME_LENGTH} characters are allowed"
+            )
+        if len(layout.layer_blocks) != len(layout.layer_names):
+            return f"{layout.stage}: {len(layout.layer_names)} layers, but {len(layout.layer_blocks)} block numbers"
+        if any(not 0 <= block <= len(layout.block_names) for block in layout.layer_blocks):
+            return f"{layout.stage}: a layer belongs to a block that does not exist"
+        needs_names = any(
+            column.per != "row" for table in STAGE_TABLES[layout.stage] for column in table.columns
+        )
+        if needs_names and not (layout.block_names and layout.layer_names):
+            return f"{layout.stage}: a training stage needs the names of its blocks and layers"
+    return ""

@@ -1,0 +1,80 @@
+"""Reading the tables of a run: finished, under way in another process, or left behind by a crash."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.config import StageName
+from engine.errors import DamagedFileError
+from engine.events import Columns, RunRecord, StageLayout, TableName
+from engine.store.run_folder import RunFolder
+from engine.store.safe_open import open_run_file
+from engine.store.schema import STAGE_TABLES, Table, parse_layouts
+
+Layouts = dict[StageName, StageLayout]
+Tables = dict[StageName, dict[TableName, dict[str, np.ndarray]]]
+
+#: A file being written may be caught between two writes of one chunk; it is read again this often.
+ATTEMPTS = 5
+
+
+def read_tables(path: Path) -> tuple[Layouts, Tables]:
+    """Read a `metrics.h5`.
+
+    All columns of a table have the same number of rows: rows that a writer had not finished are left out.
+
+    Returns:
+        The layouts by stage, and stage -> table -> column -> [T], [T, N] or [T, L].
+
+    Raises:
+        StoreError: the file is missing or from a newer version.
+        UntrustedFileError: it breaks a safety rule.
+        DamagedFileError: it is cut short or fails its checksums.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with open_run_file(path) as file:
+                layouts: Layouts = {
+                    layout.stage: layout for layout in parse_layouts(bytes(file["run/layouts/data"][0]))
+                }
+                return layouts, {
+                    stage: {
+                        table.name: _read_table(file[f"run/{stage}"], table) for table in STAGE_TABLES[stage]
+                    }
+                    for stage in layouts
+                }
+        except (OSError, KeyError, RuntimeError) as error:
+            if attempt + 1 == ATTEMPTS:
+                raise DamagedFileError(f"{path} is damaged: {error}") from error
+            time.sleep(0.05)
+    raise DamagedFileError(f"{path} was not read")
+
+
+def read_record(folder: RunFolder) -> RunRecord:
+    """Everything measured in a run; without tables if it has none yet.
+
+    Raises:
+        StoreError, UntrustedFileError, DamagedFileError: as `read_tables`, or the settings are damaged.
+    """
+    layouts: Layouts = {}
+    tables: Mapping[StageName, Mapping[TableName, Columns]] = {}
+    if folder.metrics_path.exists():
+        layouts, tables = read_tables(folder.metrics_path)
+    return RunRecord(
+        run=folder.info(),
+        layouts=layouts,
+        tables=tables,
+        log=folder.read_log(),
+        weights=tuple(stage for stage in folder.config.stages if folder.weights_path(stage).exists()),
+    )
+
+
+def _read_table(stage: Any, table: Table) -> dict[str, np.ndarray]:
+    datasets = {column.name: stage[table.home(column).group][column.name] for column in table.columns}
+    rows = min(dataset.shape[0] for dataset in datasets.values())
+    return {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}
