@@ -60,6 +60,11 @@ class ImageSet:
         images, labels, ids = (tensor.to(device) for tensor in (self.images, self.labels, self.ids))
         return replace(self, images=images, labels=labels, ids=ids)
 
+    def subset(self, positions: torch.Tensor) -> ImageSet:
+        """Return the samples at these positions 0..M-1, in this order."""
+        images, labels, ids = (tensor[positions] for tensor in (self.images, self.labels, self.ids))
+        return replace(self, images=images, labels=labels, ids=ids)
+
     def mean_std(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the pixels in [0, 1] over all images, per channel, on the CPU.
 
@@ -78,7 +83,7 @@ class ImageSet:
         mean, std = [], []
         for channel in range(3):
             counts = torch.zeros(256, dtype=torch.int64)
-            for part in self.images[:, channel].split(4096):
+            for part in torch.split(self.images[:, channel], 4096):  # type: ignore[no-untyped-call]
                 counts += torch.bincount(part.flatten().int(), minlength=256).cpu()
             number, first, second = (int((counts * values**power).sum()) for power in (0, 1, 2))
             mean.append(first / (255 * number))
@@ -192,11 +197,11 @@ def load_domain(
     if skipped and not config.skip_bad_files:
         raise BadFilesError(skipped, len(pools.train.labels) + len(pools.test.labels) + len(pools.skipped))
 
-    sets = [
+    train, validation, test = (
         ImageSet(torch.from_numpy(images), torch.from_numpy(labels), pools.class_names, torch.from_numpy(ids))
         for images, labels, ids in drawn
-    ]
-    return Domain(config.name, pools.title, *sets, pools.class_names, tuple(skipped))
+    )
+    return Domain(config.name, pools.title, train, validation, test, pools.class_names, tuple(skipped))
 
 
 def _draw(

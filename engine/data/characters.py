@@ -51,7 +51,9 @@ def open_digits(loading: Loading) -> Pools:
 def _pools(characters: str, title: str, config: DataConfig) -> Pools:
     def pool(split: str, count: int) -> Pool:
         labels = np.arange(count, dtype=np.int64) % len(characters)
-        return Pool(labels, lambda ids: (draw(characters, ids, config.image_size, config.seed, split=split), {}))
+        return Pool(
+            labels, lambda ids: (draw(characters, ids, config.image_size, config.seed, split=split), {})
+        )
 
     return Pools(
         title,
@@ -111,7 +113,7 @@ def _paint(fields: Floats, extents: Floats, classes: Ids, size: int, words: Word
 
     # Geometry in units of the image's side, measured from its centre; glyphs in units of their cap height.
     tangent = between(-0.12, 0.12)  # of half the angle: up to 14 degrees, without a sine
-    cosine, sine = (1 - tangent**2) / (1 + tangent**2), 2 * tangent / (1 + tangent**2)
+    cosine, sine = (1 - tangent * tangent) / (1 + tangent * tangent), 2 * tangent / (1 + tangent * tangent)
     slant, stretch = between(-0.25, 0.25), between(0.85, 1.15)
     bold = between(-0.015, 0.045)
     half_width = extents[:, :1] * stretch + extents[:, 1:] * np.abs(slant) + np.abs(bold)
@@ -138,7 +140,8 @@ def _paint(fields: Floats, extents: Floats, classes: Ids, size: int, words: Word
     slope = between(-0.16, 0.16) * x + between(-0.16, 0.16) * y
     paper = _tint(paper_level, [between(-0.5, 0.5) for _ in range(3)])[..., None] + slope[:, None]
     pen = _tint(ink_level, [between(-0.5, 0.5) for _ in range(3)])[..., None]
-    return (paper + ink * (pen - paper)).reshape(-1, 3, size, size)
+    picture: Floats = (paper + ink * (pen - paper)).reshape(-1, 3, size, size)
+    return picture
 
 
 def _tint(level: Floats, offsets: list[Floats]) -> Floats:
@@ -147,7 +150,8 @@ def _tint(level: Floats, offsets: list[Floats]) -> Floats:
     grey = offset[:, :1] * LUMINANCE[0] + offset[:, 1:2] * LUMINANCE[1] + offset[:, 2:] * LUMINANCE[2]
     offset = offset - grey
     room = np.where(offset > 0, 1 - level, level) / np.maximum(np.abs(offset), 1e-9)
-    return level + offset * np.minimum(room.min(axis=1, keepdims=True), 1.0)
+    tint: Floats = level + offset * np.minimum(room.min(axis=1, keepdims=True), 1.0)
+    return tint
 
 
 def _noise(words: Words, shape_words: Words, size: int) -> Floats:
@@ -168,7 +172,8 @@ def _sample(fields: Floats, classes: Ids, x: Floats, y: Floats) -> Floats:
     corner = (classes[:, None] * GRID + top) * GRID + left
     upper = flat[corner] + right_share * (flat[corner + 1] - flat[corner])
     lower = flat[corner + GRID] + right_share * (flat[corner + GRID + 1] - flat[corner + GRID])
-    return upper + low_share * (lower - upper)
+    distance: Floats = upper + low_share * (lower - upper)
+    return distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,9 @@ def _glyph(character: str) -> _Glyph:
     """Render a character once, threshold it, and measure each grid point's distance to its edge."""
     scale = 4
     cap = GRID // 2 * scale
-    font = ImageFont.load_default(size=cap / 0.695)  # a capital letter of this font is 0.695 em high
+    font = ImageFont.load_default(
+        size=276
+    )  # a capital letter of this font is 0.695 em, so `cap` pixels, high
     canvas = Image.new("L", (GRID * scale, GRID * scale))
     pen = ImageDraw.Draw(canvas)
     left, top, right, bottom = pen.textbbox((0, 0), character, font=font)
@@ -209,4 +216,5 @@ def _squared_distance(target: npt.NDArray[np.bool_]) -> Floats:
     line = np.arange(len(target))
     apart = (line[:, None] - line[None, :]) ** 2
     in_row = np.where(target[:, None, :], apart[None], 4 * GRID * GRID).min(axis=2)
-    return (in_row[None, :, :] + apart[:, :, None]).min(axis=1).astype(np.float64)
+    squared: Floats = (in_row[None, :, :] + apart[:, :, None]).min(axis=1).astype(np.float64)
+    return squared

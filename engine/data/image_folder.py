@@ -31,7 +31,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 MAX_BYTES = 50 * 2**20
 MAX_PIXELS = 50_000_000
-CHUNK = 256
+#: Files per unit of work.
+SLICE = 32
 #: Cached selections of images kept per data folder; the longest unused go first.
 CACHE_FILES = 8
 #: Changes whenever decoding changes, so that no stale image is used.
@@ -54,7 +55,9 @@ class ImageFile:
         return self.root / self.name
 
 
-@datasets.register("folder", title="Image folder", source="train/<class>/* and test/<class>/* on this machine")
+@datasets.register(
+    "folder", title="Image folder", source="train/<class>/* and test/<class>/* on this machine"
+)
 def open_folder(loading: Loading) -> Pools:
     """List a folder; its images are decoded when they are asked for.
 
@@ -63,7 +66,9 @@ def open_folder(loading: Loading) -> Pools:
     """
     root = Path(loading.config.path).expanduser()
     if not root.is_dir():
-        raise DataError(f"There is no folder {root}. Give the folder that holds train/<class>/* and test/<class>/*.")
+        raise DataError(
+            f"There is no folder {root}. Give the folder that holds train/<class>/* and test/<class>/*."
+        )
     root = root.resolve()
     skipped: list[Skipped] = []
     folders = {split: _class_folders(root, split, skipped) for split in ("train", "test")}
@@ -83,7 +88,9 @@ def open_folder(loading: Loading) -> Pools:
             for file in _image_files(root, by_name[name], label, skipped)
         ]
         if not files and not skipped:
-            raise DataError(f"{root / split} holds no images. Put PNG, JPEG, WEBP or BMP files in its class folders.")
+            raise DataError(
+                f"{root / split} holds no images. Put PNG, JPEG, WEBP or BMP files in its class folders."
+            )
         pools[split] = _pool(files, f"{root.name}/{split}", loading)
     return Pools(root.name, names, pools["train"], pools["test"], skipped=skipped)
 
@@ -94,7 +101,9 @@ def _class_folders(root: Path, split: str, skipped: list[Skipped]) -> dict[str, 
     if not folder.is_dir():
         raise DataError(f"{root} has no folder {split}. It must hold train/<class>/* and test/<class>/*.")
     if not folder.resolve().is_relative_to(root):
-        raise DataError(f"{folder} is a link out of {root}, which is not followed. Put the images themselves there.")
+        raise DataError(
+            f"{folder} is a link out of {root}, which is not followed. Put the images themselves there."
+        )
     found = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_dir():
@@ -104,7 +113,9 @@ def _class_folders(root: Path, split: str, skipped: list[Skipped]) -> dict[str, 
         else:
             skipped.append((path, "is a link out of the folder, which is not followed"))
     if not found:
-        raise DataError(f"{folder} holds no class folders. Put the images of each class in a folder of its name.")
+        raise DataError(
+            f"{folder} holds no class folders. Put the images of each class in a folder of its name."
+        )
     return found
 
 
@@ -194,7 +205,9 @@ def _short(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def decode_all(files: Sequence[ImageFile], size: int, report: Callable[[int], None]) -> tuple[Bytes, dict[int, str]]:
+def decode_all(
+    files: Sequence[ImageFile], size: int, report: Callable[[int], None]
+) -> tuple[Bytes, dict[int, str]]:
     """Decode many files on all cores.
 
     Args:
@@ -208,19 +221,22 @@ def decode_all(files: Sequence[ImageFile], size: int, report: Callable[[int], No
     images = np.zeros((len(files), 3, size, size), np.uint8)
     bad: dict[int, str] = {}
 
-    def work(position: int) -> None:
-        try:
-            images[position] = decode(files[position].path, size)
-        except (DataError, OSError) as error:
-            bad[position] = _short(error)
+    def work(positions: range) -> int:
+        for position in positions:
+            try:
+                images[position] = decode(files[position].path, size)
+            except (DataError, OSError) as error:
+                bad[position] = _short(error)
+        return positions.stop
 
+    # Slices, because handing over one small image costs as much as decoding it.
+    slices = [range(start, min(start + SLICE, len(files))) for start in range(0, len(files), SLICE)]
+    report(0)
     # What Pillow warns about (a picture larger than declared, damaged metadata) counts as damage.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as workers:
         warnings.filterwarnings("error", module=r"PIL(\..*)?$")
-        for start in range(0, len(files), CHUNK):
-            report(start)
-            list(workers.map(work, range(start, min(start + CHUNK, len(files)))))
-        report(len(files))
+        for done in workers.map(work, slices):
+            report(done)
     return images, bad
 
 
