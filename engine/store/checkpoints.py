@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from engine.config import StageName
 from engine.errors import CheckpointError, DamagedFileError, StoreError
@@ -30,7 +30,13 @@ from engine.store.atomic import (
     write_with,
 )
 from engine.store.safe_open import is_own, probe, remember_own
-from engine.store.tensor_files import check_safetensors, read_checkpoint, sha256_of, tensors_of
+from engine.store.tensor_files import (
+    check_checkpoint_zip,
+    check_safetensors,
+    read_checkpoint,
+    sha256_of,
+    tensors_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +94,7 @@ class CheckpointFolder:
             try:
                 with open(temporary, "xb") as file:
                     hashed = _HashingFile(file)
-                    torch.save(plain, hashed)
+                    torch.save(plain, cast(BinaryIO, hashed))
                     file.flush()
                     os.fsync(file.fileno())
                 self._read_back(temporary, hashed.hexdigest(), len(tensors))
@@ -191,6 +197,8 @@ def load_checkpoint(path: Path, *, device: str = "cpu", expected_bytes: int | No
         StoreError: it cannot be read.
     """
     if not is_own(path):
+        # Most mix-ups are told apart here, without waiting for a child to load torch.
+        check_checkpoint_zip(path)
         probe(path)
     state = read_checkpoint(path, device=device)
     if expected_bytes is not None:
@@ -263,8 +271,8 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             f"{path} holds no table of weights"
             + (f": {wrong!r} is not a tensor" if wrong is not None else "")
         )
-    metadata = state.get("metadata") if table is not state else None
-    texts = metadata.items() if isinstance(metadata, dict) else ()
+    extra = state.get("metadata") if table is not state else None
+    texts = extra.items() if isinstance(extra, dict) else ()
     return (
         {str(name): value.detach() for name, value in table.items()},
         {str(key): value for key, value in texts if isinstance(value, str)},
@@ -316,10 +324,10 @@ def _self_contained(state: Any) -> Any:
             return tensor
         if isinstance(item, Mapping):
             return {key: convert(value) for key, value in item.items()}
-        if isinstance(item, list | tuple):
-            return (
-                type(item)(convert(value) for value in item) if type(item) in (list, tuple) else tuple(item)
-            )
+        if isinstance(item, list):
+            return [convert(value) for value in item]
+        if isinstance(item, tuple):
+            return tuple(convert(value) for value in item)
         return item
 
     return convert(state)

@@ -10,10 +10,12 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
+from engine.store.atomic import format_bytes
 from engine.store.tensor_files import check_safetensors, read_checkpoint, refusal
 
 MEMORY_BYTES = 4 * 2**30
@@ -48,9 +50,9 @@ def main(argv: list[str]) -> int:
     try:
         answer: dict[str, Any] = {"verdict": "ok", "kind": kind}
         if path.suffix == ".h5" and kind != "run":
-            raise DamagedFileError("it is not an HDF5 file; its beginning is missing or overwritten")
+            raise DamagedFileError(f"{path} is not an HDF5 file; its beginning is missing or overwritten")
         if kind == "run":
-            answer["mode"] = check_run_file(path)
+            answer["mode"] = _naming(path, check_run_file)
         elif kind == "weights":
             check_safetensors(path)
         else:
@@ -58,16 +60,29 @@ def main(argv: list[str]) -> int:
     except UntrustedFileError as error:
         answer = {"verdict": "refused", "message": str(error)}
     except MemoryError:
-        answer = {"verdict": "refused", "message": f"it needs more than {MEMORY_BYTES} bytes (rule: memory)"}
+        message = f"{path} needs more than {format_bytes(MEMORY_BYTES)} of memory (rule: memory)"
+        answer = {"verdict": "refused", "message": message}
     except _NewerError as error:
         answer = {"verdict": "newer", "message": str(error)}
     except StoreError as error:
         answer = {"verdict": "damaged", "message": str(error)}
     except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         # What h5py and torch raise where a file lacks something or fails a checksum.
-        answer = {"verdict": "damaged", "message": f"{type(error).__name__}: {error}"}
+        answer = {"verdict": "damaged", "message": f"{path} is damaged: {type(error).__name__}: {error}"}
     _say(json.dumps(answer))
     return 0
+
+
+def _naming(path: Path, check: Callable[[Path], str]) -> str:
+    """Put the file's name before what a check found."""
+    try:
+        return check(path)
+    except UntrustedFileError as error:
+        raise UntrustedFileError(f"{path} was not read: {error}") from error
+    except _NewerError as error:
+        raise _NewerError(f"{path} cannot be read: {error}") from error
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{path} is damaged: {error}") from error
 
 
 def check_run_file(path: Path) -> str:
@@ -85,6 +100,9 @@ def check_run_file(path: Path) -> str:
         return "r"
     except (OSError, RuntimeError) as error:
         reason = error
+        if not _may_be_written(path):
+            # Opening it as a live file would skip HDF5's check of the length, and may hang.
+            raise DamagedFileError(f"it cannot be opened: {error}") from error
     for attempt in range(LIVE_ATTEMPTS):
         try:
             with h5py.File(path, "r", swmr=True) as file:
@@ -94,6 +112,13 @@ def check_run_file(path: Path) -> str:
             if attempt + 1 < LIVE_ATTEMPTS:
                 time.sleep(0.05)
     raise DamagedFileError(f"it cannot be opened: {reason}")
+
+
+def _may_be_written(path: Path) -> bool:
+    """Whether a writer had the file open when its superblock was last written."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return len(head) == 12 and head[8] in (2, 3) and head[11] != 0
 
 
 class _RunFileCheck:

@@ -46,8 +46,12 @@ def is_own(path: Path) -> bool:
         return False
 
 
-def probe(path: Path) -> dict[str, Any]:
+def probe(path: Path, *, called: Path | None = None) -> dict[str, Any]:
     """Let a child process read a file; returns what it found, such as {"kind": "run", "mode": "swmr"}.
+
+    Args:
+        path: the file.
+        called: the name for messages, if the file is a copy of another.
 
     Raises:
         StoreError: the file is missing or may not be read.
@@ -88,12 +92,11 @@ def probe(path: Path) -> dict[str, Any]:
             "harm, or needs more memory than there is"
         )
     found = json.loads(answer)
-    if found["verdict"] == "newer":
-        raise StoreError(f"{path} cannot be read: {found['message']}")
-    if found["verdict"] == "refused":
-        raise UntrustedFileError(f"{path} was not read: {found['message']}")
-    if found["verdict"] == "damaged":
-        raise DamagedFileError(f"{path} is damaged: {found['message']}")
+    if found["verdict"] != "ok":
+        kind = {"refused": UntrustedFileError, "damaged": DamagedFileError, "newer": StoreError}[
+            found["verdict"]
+        ]
+        raise kind(found["message"].replace(os.path.abspath(path), str(called or path)))
     return dict(found)
 
 
@@ -118,7 +121,7 @@ def open_run_file(path: Path) -> Iterator[Any]:
             if not repair_copy(path, copy):
                 raise
             try:
-                mode = probe(copy)["mode"]
+                mode = probe(copy, called=path)["mode"]
             except DamagedFileError:
                 raise error from None
             with _open(h5py, copy, mode) as file:
