@@ -114,6 +114,7 @@ class RunFile:
         }
         self._datasets: dict[tuple[StageName, TableName], list[tuple[str, Any]]] = {}
         self._error: StoreError | None = None
+        self._held: int | None = None
         self._closed = False
         self._pending = 0
         self._flushed = self._synced = time.monotonic()
@@ -276,7 +277,9 @@ class RunFile:
                 sync_folder(self.path.parent)
         except BaseException:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                temporary.unlink()
+                if self._held is not None:
+                    os.ftruncate(self._held, 0)
             raise
         remember_own(self.path)
 
@@ -296,7 +299,10 @@ class RunFile:
             yield
         except (OSError, RuntimeError, ValueError) as error:
             # HDF5 flushes its cache whenever a handle is freed and crashes the process if that fails again.
-            # The handles are kept for ever, and what the library may still write at exit goes nowhere.
+            # The handles are kept for ever, and what the library may still write at exit goes nowhere. The
+            # second descriptor keeps the inode number taken: HDF5 would mix up a new file of that number with
+            # this one.
+            self._held = os.dup(self._descriptor)
             _abandoned.append((self._file, self._datasets))
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, self._descriptor)
