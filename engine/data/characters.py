@@ -109,7 +109,8 @@ def _paint(fields: Floats, extents: Floats, classes: Ids, size: int, words: Word
     values = iter(unit.T[:, :, None])
 
     def between(low: float, high: float) -> Floats:
-        return low + (high - low) * next(values)
+        value: Floats = low + (high - low) * next(values)
+        return value
 
     # Geometry in units of the image's side, measured from its centre; glyphs in units of their cap height.
     tangent = between(-0.12, 0.12)  # of half the angle: up to 14 degrees, without a sine
