@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     path = Path(argv[0])
     with open(path, "rb") as file:
         head = file.read(8)
-    kind = "run" if head == HDF5_SIGNATURE else "weights" if path.suffix == ".safetensors" else "checkpoint"
+    kind = "run" if head == HDF5_SIGNATURE or path.suffix == ".h5" else "weights" if path.suffix == ".safetensors" else "checkpoint"
     if kind == "run":
         import h5py  # noqa: F401
     elif kind == "checkpoint":
@@ -49,8 +49,6 @@ def main(argv: list[str]) -> int:
     _say("ready")
     try:
         answer: dict[str, Any] = {"verdict": "ok", "kind": kind}
-        if path.suffix == ".h5" and kind != "run":
-            raise DamagedFileError(f"{path} is not an HDF5 file; its beginning is missing or overwritten")
         if kind == "run":
             answer["mode"] = _naming(path, check_run_file)
         elif kind == "weights":
@@ -94,6 +92,9 @@ def check_run_file(path: Path) -> str:
     """
     import h5py
 
+    with open(path, "rb") as stream:
+        if stream.read(8) != HDF5_SIGNATURE:
+            raise DamagedFileError("it is not an HDF5 file, or its beginning is missing")
     try:
         with h5py.File(path, "r") as file:
             _RunFileCheck(file).check()
