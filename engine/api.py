@@ -6,21 +6,66 @@ come as events on `Session.events`. Importing this module loads neither torch no
 
 from __future__ import annotations
 
+import os
 import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.config import StageName, StudyConfig
-from engine.events import EngineEvent, RunInfo
+import platformdirs
+
+from engine.config import RunConfig, StageName, StudyConfig, parse_study
+from engine.control import Interrupted, RunControl
+from engine.errors import CartlError, CheckpointError, ConfigError, Problem, StoreError
+from engine.events import (
+    RESUMABLE,
+    EngineEvent,
+    EngineReady,
+    Exported,
+    LogAdded,
+    QueueEmpty,
+    RequestFailed,
+    RunChanged,
+    RunInfo,
+    RunOpened,
+    RunRecord,
+    RunsListed,
+    RunState,
+)
+from engine.store.run_folder import LogLevel, RunFolder
+from engine.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from engine.runner import Runner
 
 
 def default_workspace() -> Path:
     """The folder of runs used when none is named: $CARTL_WORKSPACE, else one in the user's data folder."""
-    raise NotImplementedError
+    named = os.environ.get("CARTL_WORKSPACE")
+    return Path(named) if named else platformdirs.user_data_path("cartl-workbench") / "workspace"
+
+
+def data_folder() -> Path:
+    """Where downloaded data sets are kept: $CARTL_DATA, else the user's cache folder."""
+    named = os.environ.get("CARTL_DATA")
+    return Path(named) if named else platformdirs.user_cache_path("cartl-workbench") / "data"
 
 
 def presets() -> dict[str, StudyConfig]:
     """The studies that come with the program, by short name ("demo", ...)."""
-    raise NotImplementedError
+    found = sorted(files("engine").joinpath("presets").iterdir(), key=lambda item: item.name)
+    return {
+        item.name.removesuffix(".toml"): parse_study(item.read_text(encoding="utf-8"), origin=item.name)
+        for item in found
+        if item.name.endswith(".toml")
+    }
 
 
 class Session:
@@ -29,6 +74,16 @@ class Session:
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
         self.events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
+        self._workspace = Workspace(workspace)
+        self._control = RunControl()
+        self._wake = threading.Condition()
+        self._queue: deque[str] = deque()
+        self._running: str | None = None
+        self._runner: Runner | None = None
+        self._paused = False
+        self._closing = False
+        self._engine = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
 
     def open(self) -> None:
         """Take the workspace's lock, post `RunsListed`, start the threads; `EngineReady` follows once torch is in.
@@ -36,39 +91,314 @@ class Session:
         A second instance opens read-only: it can look at runs but not start any.
 
         Raises:
-            StoreError: the workspace cannot be created or read.
+            StoreError: the workspace cannot be read.
         """
+        holder = self._workspace.lock()
+        self.events.put(RunsListed(tuple(self._workspace.runs()), read_only=holder))
+        for problem in self._workspace.problems:
+            self.events.put(RequestFailed("list the runs", problem))
+        self._engine.start()
 
-    def submit(self, study: StudyConfig) -> list[RunInfo]:
+    def submit(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
         """Create the runs of a study (state "created") and queue them in order.
+
+        Args:
+            study: the runs; `start_from` may name an earlier one, a run of the workspace, or a file or folder.
+            resume: keep the runs of this workspace that have the same study title, name and settings: finished
+                ones as they are, others go on where they stopped. Only what is missing is made.
 
         Raises:
             ConfigError: a run starts from something that does not exist or does not fit.
             StoreError: the workspace is read-only or cannot be written.
         """
-        raise NotImplementedError
+        parents = self._parents(study)
+        earlier = self._earlier(study) if resume else {}
+        made: dict[str, RunInfo] = {}
+        for run in study.runs:
+            info = earlier.get(run.name)
+            if info is None:
+                parent = parents.get(run.name, "")
+                folder = self._workspace.create_run(
+                    run, study.title, parent=made[parent].id if parent in made else parent
+                )
+                info = folder.info()
+            made[run.name] = info
+            self.events.put(RunChanged(info))
+        with self._wake:
+            queued = [info.id for info in made.values() if info.state != "finished"]
+            self._queue.extend(run_id for run_id in queued if run_id not in {*self._queue, self._running})
+            self._paused = False
+            self._wake.notify_all()
+        return list(made.values())
 
     def pause(self) -> None:
         """Pause the queue: the running run saves a checkpoint within one attack step and frees its memory."""
+        with self._wake:
+            self._paused = True
+            if self._running is not None:
+                self._control.request("pause")
+            else:
+                self.events.put(QueueEmpty(paused=True))
 
     def resume(self, run_id: str | None = None) -> None:
-        """Go on with the queue, first with `run_id` if given (a paused, stopped, failed or interrupted run)."""
+        """Go on with the queue, first with `run_id` if given (any run that has not finished)."""
+        if run_id is not None:
+            try:
+                self._require_lock()
+                info = self._workspace.folder(run_id).info()
+                if info.state not in RESUMABLE | {"created"}:
+                    raise StoreError(f"{info.name} is {info.state}; there is nothing to go on with")
+            except StoreError as error:
+                self.events.put(RequestFailed("resume the run", str(error)))
+                return
+        with self._wake:
+            if run_id is not None and run_id != self._running:
+                if run_id in self._queue:
+                    self._queue.remove(run_id)
+                self._queue.appendleft(run_id)
+            self._paused = False
+            self._wake.notify_all()
 
     def stop(self, run_id: str) -> None:
         """Stop one run, or take it out of the queue; what it measured is kept and it can be resumed later."""
+        with self._wake:
+            if run_id == self._running:
+                self._control.request("stop")
+            elif run_id in self._queue:
+                self._queue.remove(run_id)
+                self._end(self._workspace.folder(run_id), "stopped", "taken out of the queue")
 
     def stop_all(self) -> None:
         """Stop the running run and empty the queue."""
+        with self._wake:
+            waiting = list(self._queue)
+            running = self._running
+        for run_id in waiting:
+            self.stop(run_id)
+        if running is not None:
+            self.stop(running)
 
     def open_run(self, run_id: str) -> None:
         """Read a run's files; answers with `RunOpened` or `RequestFailed`."""
+        self._ask("open the run", lambda: RunOpened(self._record(run_id)))
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> None:
-        """Write the weights after a training stage as .safetensors or .pt, with their SHA-256 and config beside."""
+        """Write the weights after a training stage as .safetensors or .pt; their SHA-256 goes beside them."""
+
+        def export() -> EngineEvent:
+            from engine.store.checkpoints import load_weights, save_weights
+
+            source = self._workspace.folder(run_id).weights_path(stage)
+            if not source.exists():
+                raise CheckpointError(f"there are no weights yet: the {stage} of this run has not finished")
+            save_weights(destination, *load_weights(source))
+            return Exported(str(destination))
+
+        self._ask("export the weights", export)
 
     def export_tables(self, run_id: str, folder: Path) -> None:
         """Write every table of a run as CSV into a folder."""
 
+        def export() -> EngineEvent:
+            from engine.store.tables import write_tables
+
+            write_tables(self._record(run_id), folder)
+            return Exported(str(folder))
+
+        self._ask("export the tables", export)
+
     def close(self, timeout: float = 10.0) -> bool:
         """Pause and save the running run, end the threads; False if they did not end in `timeout` seconds."""
-        return True
+        with self._wake:
+            self._closing = True
+            self._control.request("pause")
+            self._wake.notify_all()
+        self._reader.shutdown(wait=False, cancel_futures=True)
+        if self._engine.ident is not None:
+            self._engine.join(timeout)
+        self._workspace.unlock()
+        return not self._engine.is_alive()
+
+    # What a study refers to.
+
+    def _require_lock(self) -> None:
+        if not self._workspace.writable:
+            raise StoreError("the workspace is open for reading only; another program writes to it")
+
+    def _parents(self, study: StudyConfig) -> dict[str, str]:
+        """For each run that starts from another: that one's name in the study, or its id in the workspace."""
+        parents: dict[str, str] = {}
+        problems = []
+        names: set[str] = set()
+        for number, run in enumerate(study.runs):
+            if run.start_from in names:
+                parents[run.name] = run.start_from
+            elif run.start_from:
+                found = self._run_named(run.start_from)
+                if found:
+                    parents[run.name] = found
+                elif not Path(run.start_from).is_file():
+                    problems.append(
+                        Problem(
+                            f"runs.{number}.start_from",
+                            f"there is no run earlier in the study, no run of the workspace and no file "
+                            f"{run.start_from!r}; `cartl runs` lists the runs",
+                        )
+                    )
+            names.add(run.name)
+        if problems:
+            raise ConfigError(problems)
+        return parents
+
+    def _run_named(self, text: str) -> str:
+        """The id of the run that has this id or folder; "" if none has."""
+        try:
+            return self._workspace.folder(text).id
+        except StoreError:
+            path = Path(text)
+            inside = path.is_dir() and path.resolve().parent == self._workspace.runs_path.resolve()
+            return path.resolve().name if inside else ""
+
+    def _earlier(self, study: StudyConfig) -> dict[str, RunInfo]:
+        """Runs of the workspace with a study's title, names and settings; finished ones first, then newer ones."""
+        found: dict[str, RunInfo] = {}
+        wanted: dict[str, RunConfig] = {run.name: run for run in study.runs}
+        for info in self._workspace.runs():
+            if info.study == study.title and wanted.get(info.name) == info.config:
+                kept = found.get(info.name)
+                if kept is None or (info.state == "finished" and kept.state != "finished"):
+                    found[info.name] = info
+        return found
+
+    def _parent_weights(self, folder: RunFolder) -> Path | None:
+        """The weights a run starts from, None if it pre-trains.
+
+        Raises:
+            CheckpointError: the run it starts from has none yet.
+        """
+        config = folder.config
+        if not config.start_from:
+            return None
+        if not folder.parent:
+            return Path(config.start_from)
+        parent = self._workspace.folder(folder.parent)
+        for stage in reversed(parent.config.stages):
+            if parent.weights_path(stage).exists():
+                return parent.weights_path(stage)
+        if parent.config.start_from and not {"pretraining", "finetuning"} & set(parent.config.stages):
+            return self._parent_weights(parent)
+        raise CheckpointError(
+            f"{config.name} starts from {parent.config.name}, which has no weights yet "
+            f"({parent.info().state}); finish that run first"
+        )
+
+    # Answering from the reader thread.
+
+    def _ask(self, request: str, answer: Callable[[], EngineEvent]) -> None:
+        def work() -> None:
+            try:
+                self.events.put(answer())
+            except CartlError as error:
+                self.events.put(RequestFailed(request, str(error)))
+            except Exception as error:
+                self.events.put(RequestFailed(request, _unexpected(error), traceback.format_exc()))
+
+        self._reader.submit(work)
+
+    def _record(self, run_id: str) -> RunRecord:
+        runner = self._runner
+        if runner is not None and runner.info.id == run_id:
+            return runner.record()
+        from engine.store.run_reader import read_record
+
+        return read_record(self._workspace.folder(run_id))
+
+    # The engine thread.
+
+    def _work(self) -> None:
+        try:
+            from engine import device
+
+            self.events.put(EngineReady(device.report()))
+        except Exception as error:
+            message = f"The numerical library could not be loaded: {error}. Install the program again."
+            self.events.put(RequestFailed("start the engine", message, traceback.format_exc()))
+            return
+        while True:
+            with self._wake:
+                self._running = None
+                if not self._closing and (self._paused or not self._queue):
+                    self.events.put(QueueEmpty(paused=self._paused))
+                while not self._closing and (self._paused or not self._queue):
+                    self._wake.wait()
+                if self._closing:
+                    return
+                run_id = self._queue.popleft()
+                self._running = run_id
+                self._control.clear()
+            self._carry_out(run_id)
+
+    def _carry_out(self, run_id: str) -> None:
+        """Take one run as far as it goes; whatever happens, it ends with a state and a reason."""
+        from engine.runner import Runner, free_memory
+
+        folder = self._workspace.folder(run_id)
+        try:
+            parent_weights = self._parent_weights(folder)
+            self._runner = Runner(
+                folder, parent_weights, data_root=data_folder(), control=self._control, emit=self.events.put
+            )
+            self._runner.run()
+            self._end(folder, "finished")
+        except Interrupted as interruption:
+            if interruption.request == "stop":
+                self._end(folder, "stopped", "stopped on request")
+            else:
+                self._put_back(run_id)
+                self._end(folder, "paused")
+        except StoreError as error:
+            # Most likely a full disk: nothing after it could be written either.
+            self._put_back(run_id)
+            self._end(folder, "paused", str(error), level="error")
+        except CartlError as error:
+            self._end(folder, "failed", str(error), level="error")
+        except Exception as error:
+            details = traceback.format_exc()
+            self.events.put(RequestFailed(f"carry out {folder.config.name}", _unexpected(error), details))
+            self._end(folder, "failed", _unexpected(error), level="error")
+        finally:
+            self._runner = None
+            free_memory()
+
+    def _put_back(self, run_id: str) -> None:
+        with self._wake:
+            self._queue.appendleft(run_id)
+            if not self._closing and self._control.requested is None:
+                self._paused = True
+
+    def _end(self, folder: RunFolder, state: RunState, reason: str = "", *, level: LogLevel = "info") -> None:
+        runner = self._runner
+        info = runner.info if runner is not None and runner.info.id == folder.id else folder.info()
+        progress = 1.0 if state == "finished" else info.progress
+        info = replace(info, state=state, reason=reason, seconds_left=None, progress=progress)
+        try:
+            folder.write_status(
+                state, reason=reason, stage=info.stage, progress=progress, seconds=info.seconds,
+                device=info.device, result=info.result,
+            )  # fmt: skip
+            folder.log(level, f"{state}{f': {reason}' if reason else ''}")
+        except StoreError as error:
+            self.events.put(RequestFailed("write the run's state", str(error)))
+        self.events.put(
+            LogAdded(
+                folder.id,
+                time.time(),
+                level,
+                f"{info.name}: {state}{f', {reason}' if reason else ''}",
+            )
+        )
+        self.events.put(RunChanged(info))
+
+
+def _unexpected(error: Exception) -> str:
+    return f"an error inside the program ({type(error).__name__}: {error}); please report it with its details"

@@ -69,7 +69,7 @@ class Objective(ABC):
     def loss(self, model: BlockwiseModel, images: Tensor, labels: Tensor, context: StepContext) -> Loss:
         """The loss of one batch, with a graph for the backward pass."""
 
-    def finish(self, model: BlockwiseModel) -> None:
+    def finish(self, model: BlockwiseModel) -> None:  # noqa: B027 - most methods leave nothing behind
         """Turn what `prepare` put on the model into plain weights with the same outputs."""
 
 

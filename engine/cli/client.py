@@ -8,7 +8,7 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TypeVar
@@ -17,7 +17,7 @@ from engine import api
 from engine.cli.progress import Display
 from engine.cli.report import format_seconds, percent
 from engine.config import StageName, StudyConfig
-from engine.errors import CartlError, StoreError
+from engine.errors import CartlError
 from engine.events import (
     ENDED,
     AttackProgress,
@@ -42,8 +42,10 @@ Answer = TypeVar("Answer", RunsListed, RunOpened, Exported)
 
 #: Seconds between two looks at whether Ctrl+C was pressed.
 POLL = 0.1
-#: Seconds without a running run after which a pause counts as reached.
-SETTLED = 2.0
+#: Seconds with an empty queue after which no run that is still waiting will begin.
+SETTLED = 5.0
+#: Requests of the engine to itself without which nothing else can be done.
+FATAL = ("start the engine",)
 
 
 class Paused(Exception):
@@ -93,7 +95,6 @@ class Client:
         self._notes: dict[str, str] = {}
         self._rates: dict[str, str] = {}
         self._download = ""
-        self._read_only = ""
         self._signals = Signals()
 
     def __enter__(self) -> Client:
@@ -101,7 +102,7 @@ class Client:
             stack.enter_context(self._signals)
             self._session.open()
             stack.callback(self._close)
-            self._wait(RunsListed)
+            self._wait(RunsListed, "open the workspace")
             self._stack = stack.pop_all()
         return self
 
@@ -117,92 +118,86 @@ class Client:
             os._exit(1)
 
     def read(self, run_id: str) -> RunRecord:
-        """Read everything measured in a run.
-
-        Raises:
-            CartlError: its files cannot be read.
-        """
+        """Read everything measured in a run; raises CartlError if its files cannot be read."""
         self._session.open_run(run_id)
-        return self._wait(RunOpened).record
+        return self._wait(RunOpened, "open the run").record
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> str:
         """Write weights and return the path of the file; raises CartlError if they cannot be written."""
         self._session.export_weights(run_id, stage, destination)
-        return self._wait(Exported).path
+        return self._wait(Exported, "export the weights").path
 
     def export_tables(self, run_id: str, folder: Path) -> str:
         """Write tables and return the path of the folder; raises CartlError if they cannot be written."""
         self._session.export_tables(run_id, folder)
-        return self._wait(Exported).path
+        return self._wait(Exported, "export the tables").path
 
-    def make(self, study: StudyConfig) -> list[RunInfo]:
-        """Make the runs of a study and follow them to their end; raises as `Session.submit` and `follow`."""
-        if self._read_only:
-            raise StoreError(self._read_only)
-        made = self._session.submit(study)
-        self.runs = {run.id: run for run in made} | self.runs
-        return self.follow([run.id for run in made])
-
-    def resume(self, run_id: str) -> RunInfo:
-        """Go on with a run and follow it to its end; raises as `follow`."""
-        if self._read_only:
-            raise StoreError(self._read_only)
-        if self.runs[run_id].state != "running":
-            self._session.resume(run_id)
-            self._wait_until_queued(run_id)
-        return self.follow([run_id])[0]
-
-    def _wait_until_queued(self, run_id: str) -> None:
-        """A paused run counts as ended; wait until the engine has taken it up again."""
-        while self.runs[run_id].state in ENDED:
-            self._refuse(self._next())
-            if self._signals.number:
-                raise Paused(self._signals.number)
-
-    def follow(self, run_ids: Collection[str]) -> list[RunInfo]:
-        """Show how runs get on until each of them has ended.
+    def make(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
+        """Make the runs of a study, or go on with them, and follow them to their end.
 
         Raises:
+            CartlError: as `Session.submit`.
             Paused: Ctrl+C was pressed; the running run is saved.
-            CartlError: the engine refused them.
         """
-        settled = time.monotonic()
+        made = self._session.submit(study, resume=resume)
+        for run in made:
+            if run.state == "finished":
+                self.display.line(f"{run.name} ({run.id}): finished before")
+        self.runs = {run.id: run for run in reversed(made)} | self.runs
+        return self._follow([run.id for run in made])
+
+    def resume(self, run_id: str) -> RunInfo:
+        """Go on with a run and follow it to its end.
+
+        Raises:
+            CartlError: there is nothing to go on with, or another process writes to the workspace.
+            Paused: Ctrl+C was pressed; the run is saved.
+        """
+        self._session.resume(run_id)
+        return self._follow([run_id])[0]
+
+    def _follow(self, run_ids: Sequence[str]) -> list[RunInfo]:
+        """Show how queued runs get on until each has ended; some may begin as paused or failed."""
+        before = {run_id: self.runs[run_id].state for run_id in run_ids}
+        pending = {run_id for run_id, state in before.items() if state != "finished"}
+        active: set[str] = set()
+        idle_since: float | None = None
         pausing = False
-        while any(self.runs[run_id].state not in ENDED for run_id in run_ids):
+        while pending:
             if self._signals.number and not pausing:
                 pausing = True
-                settled = time.monotonic()
                 self.display.line("Pausing: the run is saved first. Press Ctrl+C again to quit at once.")
                 self._session.pause()
             event = self._next()
-            self._refuse(event)
-            running = any(run.state == "running" for run in self.runs.values())
-            if running:
-                settled = time.monotonic()
-            if isinstance(event, QueueEmpty) and not running and (pausing or self._begun(run_ids)):
-                break
-            if pausing and time.monotonic() - settled > SETTLED:
+            match event:
+                case RunChanged(run=run) if run.id in pending:
+                    if run.state not in ENDED:
+                        active.add(run.id)
+                    elif run.id in active or run.state != before[run.id]:
+                        pending.discard(run.id)
+                case QueueEmpty(paused=True):
+                    break
+                case QueueEmpty():
+                    idle_since = time.monotonic()
+                case StageStarted():
+                    idle_since = None
+                case RequestFailed(request=request, message=message) if request in ("resume the run", *FATAL):
+                    raise CartlError(message)
+            if idle_since is not None and time.monotonic() - idle_since > SETTLED:
                 break
         if self._signals.number:
             raise Paused(self._signals.number)
         return [self.runs[run_id] for run_id in run_ids]
 
-    def _begun(self, run_ids: Collection[str]) -> bool:
-        return any(self.runs[run_id].state in ENDED for run_id in run_ids)
-
-    def _wait(self, kind: type[Answer]) -> Answer:
+    def _wait(self, kind: type[Answer], request: str) -> Answer:
         while True:
             event = self._next()
             if isinstance(event, kind):
                 return event
-            self._refuse(event)
+            if isinstance(event, RequestFailed) and event.request in (request, *FATAL):
+                raise CartlError(event.message)
             if self._signals.number:
                 raise Paused(self._signals.number)
-
-    @staticmethod
-    def _refuse(event: EngineEvent | None) -> None:
-        if isinstance(event, RequestFailed):
-            raise CartlError(event.message)
 
     def _next(self) -> EngineEvent | None:
         """Take the next event, keep and show what it says; None if there is none just now."""
@@ -211,9 +206,8 @@ class Client:
         except queue.Empty:
             return None
         match event:
-            case RunsListed(runs=runs, read_only=read_only):
+            case RunsListed(runs=runs):
                 self.runs = {run.id: run for run in runs}
-                self._read_only = read_only
             case RunChanged(run=run):
                 self._run_changed(run)
             case EngineReady(device=device) if self._verbose:
@@ -234,6 +228,10 @@ class Client:
                 self.display.advance(done, rate=f"{done / 1e6:.0f} MB")
             case LogAdded(level=level, text=text) if level != "info" or self._verbose:
                 self.display.line(f"{level}: {text}" if level != "info" else text)
+            case RequestFailed(request=request, message=message, details=details) if request not in FATAL:
+                self.display.line(f"Could not {request}: {message}")
+                if details and self._verbose:
+                    self.display.line(details.rstrip())
         return event
 
     def _run_changed(self, run: RunInfo) -> None:
@@ -245,9 +243,8 @@ class Client:
             self.display.line(f"{run.name} ({run.id})")
         elif run.state == "finished":
             self.display.line(f"{run.name}: finished in {format_seconds(run.seconds)}")
-        elif run.state in ENDED:
-            reason = f": {run.reason}" if run.reason else ""
-            self.display.line(f"{run.name}: {run.state}{reason}")
+        elif run.state in ENDED and not run.reason:
+            self.display.line(f"{run.name}: {run.state}")
 
     def _rows_added(self, event: RowsAdded, layout: StageLayout) -> None:
         columns = event.columns

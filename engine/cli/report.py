@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.config import STAGE_TITLES, FinetuningConfig, PretrainingConfig, RunConfig
+from engine.config import STAGE_TITLES, FinetuningConfig, PretrainingConfig
 from engine.errors import CartlError, ConfigError
 from engine.events import Interval, RunInfo, RunRecord, StageLayout
 
@@ -265,23 +265,6 @@ def parent_of(run: RunInfo, known: Mapping[str, RunInfo]) -> RunInfo | None:
         if other.name == start and other.study == run.study and other.created <= run.created
     ]
     return max(siblings, key=lambda other: other.created, default=None)
-
-
-def same_settings(wanted: RunConfig, run: RunInfo, known: Mapping[str, RunInfo]) -> bool:
-    """Tell whether a run was made with these settings.
-
-    Where a run starts from another one of its study, the engine may have put that run's id in place of its name
-    and filled in the network and data it inherits; neither makes it a different run.
-    """
-    parent = parent_of(run, known)
-    theirs = run.config.model_dump()
-    ours = wanted.model_dump()
-    if parent is not None and ours["start_from"] in (parent.name, parent.id):
-        theirs["start_from"] = ours["start_from"]
-        for inherited in ("model", "source", "target"):
-            if ours[inherited] is None:
-                theirs[inherited] = None
-    return theirs == ours
 
 
 def _number(value: Any) -> float | None:

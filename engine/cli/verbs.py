@@ -27,7 +27,7 @@ from engine.config import (
     validate,
 )
 from engine.errors import CartlError
-from engine.events import RESUMABLE, RunInfo
+from engine.events import RunInfo
 
 
 class UsageError(CartlError):
@@ -203,61 +203,27 @@ def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str
     started = time.monotonic()
     go_on = _command(options, [*words, "--resume"], options.set)
     with showing() as display, _client(options, display) as client:
+        if not options.resume and (unfinished := _unfinished(study, client.runs.values())):
+            display.line(
+                f"New runs are made, although {unfinished} unfinished with the same settings can go on: {go_on}"
+            )
         try:
-            if options.resume:
-                made = _resume_study(study, client, display)
-            else:
-                unfinished = [item for item in _alike(study, client).values() if item.state != "finished"]
-                if unfinished:
-                    display.line(
-                        f"New runs are made, although {len(unfinished)} unfinished with the same settings "
-                        f"exist; to go on with those: {go_on}"
-                    )
-                made = client.make(study)
+            made = client.make(study, resume=options.resume)
         except Paused as pause:
             display.line(f"Paused and saved. Go on with: {go_on}")
             return 128 + pause.number
         display.close()
         code = _tell(study, made, client, options, started)
-        if any(item.state in ("paused", "stopped", "interrupted") for item in made):
+        if any(item.state in ("created", "paused", "stopped", "interrupted") for item in made):
             display.line(f"Go on with: {go_on}")
         return code
 
 
-def _alike(study: StudyConfig, client: Client) -> dict[str, RunInfo]:
-    """Find the runs of the workspace with the study's title, names and settings; finished ones first, then new ones."""
-    found = {}
-    for wanted in study.runs:
-        fits = [
-            item
-            for item in client.runs.values()
-            if item.study == study.title
-            and item.name == wanted.name
-            and report.same_settings(wanted, item, client.runs)
-        ]
-        if fits:
-            found[wanted.name] = max(fits, key=lambda item: (item.state == "finished", item.created))
-    return found
-
-
-def _resume_study(study: StudyConfig, client: Client, display: Display) -> list[RunInfo]:
-    """Keep what is finished, go on with what is not, make what is missing; one after the other."""
-    found = _alike(study, client)
-    made: dict[str, RunInfo] = {}
-    for wanted in study.runs:
-        earlier = found.get(wanted.name)
-        if earlier is not None and earlier.state == "finished":
-            display.line(f"{wanted.name}: finished before ({earlier.id})")
-            made[wanted.name] = earlier
-        elif earlier is not None:
-            made[wanted.name] = client.resume(earlier.id)
-        else:
-            start = made[wanted.start_from].id if wanted.start_from in made else wanted.start_from
-            config = wanted.model_copy(update={"start_from": start})
-            made[wanted.name] = client.make(StudyConfig(title=study.title, runs=[config]))[0]
-        if made[wanted.name].state in RESUMABLE:
-            break
-    return list(made.values())
+def _unfinished(study: StudyConfig, known: Iterable[RunInfo]) -> int:
+    """Count the runs of this very study, by title and settings, that were begun and not finished."""
+    return sum(
+        item.study == study.title and item.state != "finished" and item.config in study.runs for item in known
+    )
 
 
 def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.Namespace) -> RunConfig:
@@ -274,19 +240,19 @@ def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.
         for field in DataConfig.model_fields
         if (value := getattr(options, f"data_{field}", None)) is not None
     }
-    if data is None and "name" not in given:
-        raise UsageError("A checkpoint file does not say which images to attack; name them with --data.")
-    if given.get("name", data.name if data else "") != (data.name if data else ""):
-        given = ({"image_size": data.image_size} if data else {}) | given
-    elif data is not None:
+    if data is not None and given.get("name", data.name) == data.name:
         given = data.model_dump() | given
+    elif data is not None:
+        given = {"image_size": data.image_size} | given
+    elif given and "name" not in given:
+        raise UsageError("Settings of the images need their name: --data.")
     return validate(
         RunConfig,
         {
             "name": f"{name}, {settings.title}"[:80],
             "start_from": start,
             "model": parent.config.model if parent else None,
-            "target": validate(DataConfig, given),
+            "target": validate(DataConfig, given) if given else None,
             "attack": settings,
             "machine": MachineConfig(device=options.device),
         },
@@ -311,9 +277,9 @@ def _tell(
         }
         say(report.as_json(answer))
     else:
-        done = [item for item in made if item.state == "finished"]
-        if done:
-            say("\n" + report.results_table(done, client.runs) + "\n")
+        attacked = [item for item in made if item.result is not None]
+        if attacked:
+            say("\n" + report.results_table(attacked, client.runs) + "\n")
         for item in made:
             if item.state != "finished":
                 say(f"{item.name}: {item.state}" + (f": {item.reason}" if item.reason else ""))

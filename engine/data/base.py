@@ -280,7 +280,9 @@ def fit(image: Image.Image, size: int) -> Bytes:
     picture = image if image.mode == "RGB" else image.convert("RGB")
     width, height = picture.size
     if width >= size and height >= size and width % size == height % size == 0:
-        picture = picture.reduce((width // size, height // size))  # BOX without its rounding between two passes
+        picture = picture.reduce(
+            (width // size, height // size)
+        )  # BOX without its rounding between two passes
     elif (width, height) != (size, size):
         shrinks = size <= width and size <= height
         picture = picture.resize((size, size), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)

@@ -50,6 +50,8 @@ class FinalActivation(nn.Module):
 class WideResNet(BlockwiseModel):
     """WRN-d-w: n = (d - 4) / 6 residual blocks in each of three groups, so N = 3n + 2 blocks."""
 
+    channels_last_on_cpu = True
+
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
         per_group = (config.depth - 4) // 6

@@ -38,7 +38,13 @@ def main(argv: list[str]) -> int:
     path = Path(argv[0])
     with open(path, "rb") as file:
         head = file.read(8)
-    kind = "run" if head == HDF5_SIGNATURE or path.suffix == ".h5" else "weights" if path.suffix == ".safetensors" else "checkpoint"
+    kind = (
+        "run"
+        if head == HDF5_SIGNATURE or path.suffix == ".h5"
+        else "weights"
+        if path.suffix == ".safetensors"
+        else "checkpoint"
+    )
     if kind == "run":
         import h5py  # noqa: F401
     elif kind == "checkpoint":

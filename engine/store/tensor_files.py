@@ -111,7 +111,15 @@ def check_checkpoint_zip(path: Path) -> None:
             if broken is not None:
                 raise DamagedFileError(f"{path}: the checksum of {broken} is wrong")
             steps = archive.read(program)
-    except (zipfile.BadZipFile, EOFError, LookupError, ValueError, struct.error, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        LookupError,
+        ValueError,
+        struct.error,
+        OSError,
+        RuntimeError,
+    ) as error:
         raise DamagedFileError(f"{path} is cut short or damaged: {error}") from error
     _check_pickle(path, steps)
 

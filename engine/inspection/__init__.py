@@ -1,0 +1,1 @@
+"""Measurements of a network, layer by layer. They never change what they measure."""

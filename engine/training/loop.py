@@ -1,0 +1,300 @@
+"""The training loop, the only one: batch, objective, update, record.
+
+Shapes: B batch, T rows of a table. Nothing in a step waits for the device: losses are gathered there and read
+in blocks. All randomness is a function of (seed, stage, step), so a run that goes on after a pause or a kill
+takes the same steps, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.config import InspectionConfig, MachineConfig, PretrainingConfig, StageName, TrainingConfig
+from engine.control import Interrupted, RunControl
+from engine.data import Augmenter, Batch, ImageSet, batches, steps_per_epoch
+from engine.device import autocast, exact_float32
+from engine.errors import CheckpointError, DivergedError
+from engine.evaluation import Probe, wilson
+from engine.events import Columns, TableName
+from engine.inspection.layers import measure
+from engine.models.base import BlockwiseModel
+from engine.models.spec import load_state
+from engine.objective import Loss, Objective, StepContext
+from engine.randomness import stream_seed
+from engine.training.schedule import learning_rate, ramp
+
+#: Steps gathered on the device before they are read, and the longest time until then.
+BLOCK_STEPS = 64
+BLOCK_SECONDS = 1.0
+#: An epoch's end is a checkpoint only if the last one is at least this old.
+CHECKPOINT_SECONDS = 10.0
+
+_GATHERED = ("loss", "cross_entropy", "feature_term", "feature_distance", "correct")
+
+
+class Recorder(Protocol):
+    """Where a training's results go."""
+
+    def rows(self, stage: StageName, table: TableName, columns: Columns) -> None:
+        """Take new rows of a table."""
+
+    def checkpoint(self, stage: StageName, step: int, state: dict[str, Any]) -> None:
+        """Keep all that is needed to go on from this step."""
+
+    def advance(self, stage: StageName, share: float) -> None:
+        """Learn that this share 0..1 of the stage is done."""
+
+
+class Trainer:
+    """One training stage of a run.
+
+    Args:
+        stage: its name, which also names its random streams.
+        model: the network, on its device, with the objective's `prepare` already applied.
+        objective: what is minimised.
+        config: length, optimiser, schedule and augmentation.
+        train: images, on the device.
+        probe: watches from outside.
+        seed: the run's seed.
+        inspection, machine: settings of the run.
+        control: asks to pause or stop.
+        recorder: takes the results.
+    """
+
+    def __init__(
+        self, stage: StageName, model: BlockwiseModel, objective: Objective, *, config: TrainingConfig,
+        train: ImageSet, probe: Probe, seed: int, inspection: InspectionConfig, machine: MachineConfig,
+        control: RunControl, recorder: Recorder,
+    ) -> None:  # fmt: skip
+        self.stage, self.model, self.objective, self.config = stage, model, objective, config
+        self.train, self.probe, self.seed = train, probe, seed
+        self.inspection, self.machine = inspection, machine
+        self.control, self.recorder = control, recorder
+        self.device = train.labels.device
+        self.augment = Augmenter(config.augmentation, train.images.shape[-1])
+        self.steps_per_epoch = steps_per_epoch(len(train), config.batch_size)
+        self.total_steps = self.steps_per_epoch * config.epochs
+        self.optimiser = torch.optim.SGD(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self._streams = {name: torch.Generator(device=self.device) for name in ("attack", "augment")}
+        self._gathered = torch.full((BLOCK_STEPS, len(_GATHERED)), torch.nan, device=self.device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._seen = 0
+        self._pending: list[tuple[int, float, float]] = []
+        self._block_began = self._checkpointed = time.monotonic()
+        self._seconds_before, self._began = 0.0, time.monotonic()
+        self.step = 0
+        self.rows = {"steps": 0, "epochs": 0, "layers": 0}
+        self._measured_at = -1
+
+    def run(self) -> None:
+        """Train to the end of the last epoch.
+
+        Raises:
+            Interrupted: asked to pause or stop; a checkpoint of this very step is saved.
+            DivergedError: the loss is no longer a number.
+        """
+        self._began = time.monotonic()
+        try:
+            self._inspect_if_due()
+            while self.step < self.total_steps:
+                self._epoch()
+        except Interrupted:
+            self._flush()
+            self._save()
+            raise
+        self._save()
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on from this step: plain values and tensors."""
+        return {
+            "step": self.step,
+            "rows": dict(self.rows),
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "correct": int(self._correct),
+            "seen": self._seen,
+            "seconds": self._seconds(),
+            "measured_at": self._measured_at,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            CheckpointError: a part is missing or does not fit; it is named.
+        """
+        missing = self.state().keys() - state.keys()
+        if missing:
+            raise CheckpointError(
+                f"the checkpoint lacks {', '.join(sorted(missing))}; use an earlier checkpoint"
+            )
+        load_state(self.model, dict(state["model"]))
+        try:
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"the checkpoint's optimiser does not fit: {error}") from error
+        self.step = int(state["step"])
+        self.rows = {name: int(state["rows"][name]) for name in self.rows}
+        self._correct.fill_(int(state["correct"]))
+        self._seen = int(state["seen"])
+        self._seconds_before = float(state["seconds"])
+        self._measured_at = int(state["measured_at"])
+
+    def _epoch(self) -> None:
+        epoch, first = divmod(self.step, self.steps_per_epoch)
+        self.objective.set_mode(self.model)
+        for batch in batches(
+            self.train, self.config.batch_size, seed=self.seed, stage=self.stage, epoch=epoch, first=first
+        ):
+            self.control.check()
+            self._train_on(batch)
+            if self.step % self.steps_per_epoch:
+                self._inspect_if_due()
+            if time.monotonic() - self._checkpointed > self.machine.checkpoint_minutes * 60:
+                self._flush()
+                self._save()
+        self._inspect_if_due()
+
+    def _train_on(self, batch: Batch) -> None:
+        rate = learning_rate(self.config, self.step, self.steps_per_epoch)
+        share, epsilon = 1.0, 0.0
+        if isinstance(self.config, PretrainingConfig) and self.config.method != "natural":
+            share = ramp(self.config.epsilon_ramp, self.step, self.total_steps)
+            epsilon = share * self.config.attack.epsilon
+        for name, stream in self._streams.items():
+            stream.manual_seed(stream_seed(self.seed, self.stage, name, self.step))
+        images = self.augment(batch.images, self._streams["augment"])
+        context = StepContext(share, self._streams["attack"], self.control.check)
+        with autocast(self.device, self.machine):
+            loss = self.objective.loss(self.model, self._laid_out(images), batch.labels, context)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self._gather(loss, len(batch.labels), rate, epsilon)
+        self.step += 1
+        if len(self._pending) == BLOCK_STEPS or time.monotonic() - self._block_began > BLOCK_SECONDS:
+            self._flush()
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=memory_format(self.model, self.device))
+
+    def _gather(self, loss: Loss, count: int, rate: float, epsilon: float) -> None:
+        row = self._gathered[len(self._pending)]
+        values = (loss.total, loss.cross_entropy, loss.feature_term, loss.feature_distance, loss.correct)
+        for column, value in enumerate(values):
+            if value is not None:
+                row[column] = value.detach()
+        self._correct += loss.correct
+        self._seen += count
+        self._pending.append((count, rate, epsilon))
+
+    def _flush(self) -> None:
+        """Read the gathered steps from the device and hand them on."""
+        count = len(self._pending)
+        if not count:
+            return
+        now = time.monotonic()
+        gathered = self._gathered[:count].to("cpu", copy=True).numpy()
+        self._gathered.fill_(torch.nan)
+        images, rates, epsilons = (np.array(column) for column in zip(*self._pending, strict=True))
+        steps = np.arange(self.step - count, self.step)
+        columns = {name: gathered[:, index] for index, name in enumerate(_GATHERED[:-1])}
+        columns |= {
+            "step": steps,
+            "epoch": (steps + 1) / self.steps_per_epoch,
+            "learning_rate": rates,
+            "epsilon": epsilons,
+            "batch_accuracy": gathered[:, -1] / images,
+            "images_per_second": np.full(count, images.sum() / max(now - self._block_began, 1e-9)),
+        }
+        self._pending.clear()
+        self._block_began = now
+        self._record("steps", columns)
+        self.recorder.advance(self.stage, self.step / self.total_steps)
+        broken = ~np.isfinite(columns["loss"])
+        if broken.any():
+            raise DivergedError(
+                f"The loss stopped being a number at step {int(steps[broken][0])} of {self.total_steps}. "
+                "Lower the learning rate or the feature weight; the last checkpoint is intact."
+            )
+
+    def _inspect_if_due(self) -> None:
+        """Measure at the start, at each epoch's end and at the chosen interval, once per step."""
+        every = self.inspection.every_steps
+        ends_epoch = self.step % self.steps_per_epoch == 0
+        if self._measured_at == self.step or not (ends_epoch or (every and self.step % every == 0)):
+            return
+        self._flush()
+        images, verdict = self.probe.look(self.model, self.control)
+        measured = min(self.inspection.probe_size, len(images))
+        with exact_float32():
+            layers = measure(
+                self.model,
+                images[:measured],
+                verdict.adversarial[:measured],
+                batch_size=self.probe.batch_size,
+            )
+        if ends_epoch and self.step:
+            self._record_epoch(
+                clean=int((verdict.clean_prediction == self.probe.images.labels).sum()),
+                robust=int(verdict.robust.sum()),
+                count=len(images),
+            )
+        row = {
+            "step": [self.step],
+            "epoch": [self.step / self.steps_per_epoch],
+            "distance": [layers.distance],
+            "spectral_norm": [layers.spectral_norm],
+            "layer_spectral_norm": [layers.layer_spectral_norm],
+        }
+        self._record("layers", {name: np.array(value) for name, value in row.items()})
+        self._measured_at = self.step
+        self._block_began = time.monotonic()
+        if ends_epoch and time.monotonic() - self._checkpointed > CHECKPOINT_SECONDS:
+            self._save()
+
+    def _record_epoch(self, *, clean: int, robust: int, count: int) -> None:
+        row = {
+            "epoch": self.step // self.steps_per_epoch,
+            "step": self.step,
+            "seconds": self._seconds(),
+            "train_accuracy": int(self._correct) / max(1, self._seen),
+        }
+        for name, successes in (("clean_accuracy", clean), ("robust_accuracy", robust)):
+            share = wilson(successes, count)
+            held_out = self.probe.held_out
+            row[name] = share.value if held_out else np.nan
+            row[f"{name}_errors"] = (share.high - share.low) / 2 if held_out else np.nan
+        self._correct.zero_()
+        self._seen = 0
+        self._record("epochs", {name: np.array([value]) for name, value in row.items()})
+
+    def _record(self, table: TableName, columns: dict[str, np.ndarray]) -> None:
+        self.rows[table] += len(next(iter(columns.values())))
+        self.recorder.rows(self.stage, table, columns)
+
+    def _save(self) -> None:
+        self._checkpointed = time.monotonic()
+        self.recorder.checkpoint(self.stage, self.step, self.state())
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+
+def memory_format(model: BlockwiseModel, device: torch.device) -> torch.memory_format:
+    """The layout in which the model's convolutions are fast on the device; a fixed rule, so that runs repeat."""
+    last = device.type == "cuda" or (device.type == "cpu" and model.channels_last_on_cpu)
+    return torch.channels_last if last else torch.contiguous_format
