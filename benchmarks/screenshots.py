@@ -1,0 +1,144 @@
+"""Make pictures of every page, empty, live and finished, light and dark: `python benchmarks/screenshots.py OUT`.
+
+Runs are scripted, so that the pictures need no training. Under a display they show the real window; without one
+set QT_QPA_PLATFORM=offscreen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "gui"))
+
+from PySide6.QtCore import QSettings, QSize
+from PySide6.QtTest import QTest
+from scripted_session import ScriptedSession, demo_study, earlier_run
+
+from cartl_gui.app import make_application
+from cartl_gui.dialogs.export_dialog import ExportDialog
+from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
+from cartl_gui.main_window import MainWindow
+from cartl_gui.settings import WindowSettings
+from cartl_gui.theme import DARK, LIGHT, Theme, palette_of, style_sheet
+
+
+def settle(window: MainWindow) -> None:
+    """Let the window draw."""
+    for _ in range(4):
+        window.bridge.drain()
+        QTest.qWait(60)
+    window._redraw()
+    QTest.qWait(60)
+
+
+class Photographer:
+    """Writes numbered pictures of one size and theme."""
+
+    def __init__(self, folder: Path, prefix: str) -> None:
+        self._folder, self._prefix = folder, prefix
+
+    def take(self, widget: object, name: str) -> None:
+        """Write a picture of a window."""
+        widget.grab().save(str(self._folder / f"{self._prefix}-{name}.png"))  # type: ignore[attr-defined]
+
+
+def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
+    """From the first start to a finished study."""
+    settings = WindowSettings(QSettings(str(out / "scratch.ini"), QSettings.Format.IniFormat))
+    session = ScriptedSession(Path("workspace"))
+    window = MainWindow(session, {"demo": demo_study()}, settings, themes)
+    camera = Photographer(out, prefix)
+    window.resize(size)
+    window.show()
+    window.start()
+    settle(window)
+    camera.take(window, "1-welcome-empty")
+    window._new()
+    settle(window)
+    camera.take(window, "2-setup-empty-live")
+    for section in window.setup.form.sections.values():
+        section.set_open(section.key in ("pretraining", "run"))
+    rows = {row.place: row for row in window.setup.form.all_rows()}
+    rows["pretraining.attack.step_size"].set_value("0.2")
+    rows["pretraining.epochs"].set_value("many")
+    rows["pretraining.learning_rate"].set_value("0")
+    settle(window)
+    camera.take(window, "3-setup-problems")
+    window.start_demo()
+    settle(window)
+    session.step(44)
+    settle(window)
+    camera.take(window, "4-live-few-epochs")
+    session.step(4 * 7 * 12)
+    settle(window)
+    camera.take(window, "5-live-later")
+    session.run_out()
+    settle(window)
+    transfer = [run_id for run_id in window.bridge.runs if run_id.endswith("neft")][0]
+    window.show_run(transfer)
+    window.live._pick(window.live.stage_buttons["finetuning"])
+    settle(window)
+    camera.take(window, "6-transfer-finished")
+    window.live._pick(window.live.stage_buttons["attack"])
+    settle(window)
+    camera.take(window, "7-attack-finished")
+    window.tabs.setCurrentWidget(window.results)
+    settle(window)
+    camera.take(window, "8-results")
+    window.tabs.setCurrentWidget(window.log)
+    settle(window)
+    camera.take(window, "9-log")
+    window.tabs.setCurrentWidget(window.welcome)
+    settle(window)
+    camera.take(window, "10-welcome-runs")
+    window.show_run(next(iter(window.bridge.runs)))
+    window.live._pick(window.live.stage_buttons["pretraining"])
+    window.live.distance.maximise_button.setChecked(True)
+    settle(window)
+    camera.take(window, "11-enlarged")
+    window.live.distance.maximise_button.setChecked(False)
+    settle(window)
+    for number, dialog in enumerate(
+        (ExportDialog(window.live.accuracy, window), ExportDialog(window.live.distance, window),
+         ShortcutsDialog(window), AboutDialog("0.1.0", window)),
+    ):  # fmt: skip
+        dialog.show()
+        QTest.qWait(80)
+        camera.take(dialog, f"12-dialog-{number}")
+        dialog.close()
+        dialog.deleteLater()
+    window._closed = True
+    window.bridge.stop()
+    window._redraw_timer.stop()
+    window.close()
+    window.deleteLater()
+    QTest.qWait(20)
+    (out / "scratch.ini").unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Make all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sizes", nargs="+", default=["1280x800", "1920x1080"])
+    parser.add_argument("--themes", nargs="+", default=["light", "dark"])
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    application = make_application()
+    themes = Theme(application, "light")
+    for name in options.themes:
+        colours = DARK if name == "dark" else LIGHT
+        application.setPalette(palette_of(colours))
+        application.setStyleSheet(style_sheet(colours))
+        for text in options.sizes:
+            width, height = map(int, text.split("x"))
+            with tempfile.TemporaryDirectory():
+                tell_story(options.out, QSize(width, height), f"{name}-{text}", themes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

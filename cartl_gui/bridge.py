@@ -1,0 +1,182 @@
+"""The only file that sees both worlds: it drains the engine's events in the window's thread and emits signals."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from cartl_gui.run_data import RunData
+from engine.events import (
+    ENDED,
+    AttackProgress,
+    CheckpointSaved,
+    Downloading,
+    EngineEvent,
+    EngineReady,
+    Exported,
+    LogAdded,
+    QueueEmpty,
+    RequestFailed,
+    RowsAdded,
+    RunChanged,
+    RunInfo,
+    RunOpened,
+    RunsListed,
+    StageStarted,
+)
+
+#: Milliseconds between two looks into the queue.
+DRAIN_MS = 40
+#: Longest time in seconds that one look may take before the window gets its turn.
+BUDGET = 0.010
+#: Runs that are not running whose tables are kept in memory.
+MAX_KEPT_RUNS = 12
+
+
+class EventSource(Protocol):
+    """Anything with a queue of engine events."""
+
+    events: SimpleQueue[EngineEvent]
+
+
+class EngineBridge(QObject):
+    """Lives in the window's thread; every slot connected to it must be a method of a QObject of that thread.
+
+    Of `RunChanged` and `AttackProgress` only the latest of a drain is passed on, unless the state changed:
+    states are never dropped.
+    """
+
+    engine_ready = Signal(object)
+    runs_listed = Signal(object)
+    run_changed = Signal(object)
+    stage_started = Signal(str, object)
+    data_changed = Signal(str)
+    checkpoint_saved = Signal(object)
+    log_added = Signal(object)
+    downloading = Signal(object)
+    run_opened = Signal(str)
+    exported = Signal(str)
+    request_failed = Signal(object)
+    queue_empty = Signal(bool)
+
+    def __init__(self, source: EventSource, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._events = source.events
+        self.runs: dict[str, RunInfo] = {}
+        self._data: OrderedDict[str, RunData] = OrderedDict()
+        self._timer = QTimer(self)
+        self._timer.setInterval(DRAIN_MS)
+        self._timer.timeout.connect(self.drain)
+
+    def start(self) -> None:
+        """Begin to look into the queue."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """End looking into the queue."""
+        self._timer.stop()
+
+    def data(self, run_id: str) -> RunData | None:
+        """What is known about a run, None for an unknown one."""
+        if run_id in self._data:
+            self._data.move_to_end(run_id)
+            return self._data[run_id]
+        info = self.runs.get(run_id)
+        return self._remember(RunData(info)) if info is not None else None
+
+    def running(self) -> RunInfo | None:
+        """The run that is computing now."""
+        return next((info for info in self.runs.values() if info.state == "running"), None)
+
+    def drain(self) -> None:
+        """Pass on what is in the queue, for at most 10 ms; the rest comes with the next look."""
+        deadline = time.perf_counter() + BUDGET
+        changed: dict[str, RunInfo] = {}
+        touched: set[str] = set()
+        while time.perf_counter() < deadline:
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                break
+            self._take(event, changed, touched)
+        self._flush(changed)
+        for run_id in touched:
+            self.data_changed.emit(run_id)
+
+    def _take(self, event: EngineEvent, changed: dict[str, RunInfo], touched: set[str]) -> None:
+        match event:
+            case RunChanged(run=info):
+                waiting = changed.get(info.id)
+                if waiting is not None and waiting.state != info.state:
+                    self._flush({info.id: changed.pop(info.id)})
+                changed[info.id] = info
+                touched.add(info.id)
+            case RowsAdded(run_id=run_id):
+                if (data := self._data_for(run_id, changed)) is not None:
+                    data.add_rows(event)
+                    touched.add(run_id)
+            case AttackProgress(run_id=run_id):
+                if (data := self._data_for(run_id, changed)) is not None:
+                    data.set_attack(event)
+                    touched.add(run_id)
+            case StageStarted(run_id=run_id, layout=layout):
+                if (data := self._data_for(run_id, changed)) is not None:
+                    data.start_stage(layout)
+                    touched.add(run_id)
+                    self.stage_started.emit(run_id, layout)
+            case RunsListed(runs=runs):
+                self.runs.update({info.id: info for info in reversed(runs)})
+                self.runs_listed.emit(event)
+            case RunOpened(record=record):
+                self._note(record.run)
+                data = self.data(record.run.id)
+                if data is not None:
+                    data.absorb(record)
+                    touched.add(record.run.id)
+                    self.run_opened.emit(record.run.id)
+            case _:
+                self._pass_on(event)
+
+    def _pass_on(self, event: EngineEvent) -> None:
+        match event:
+            case EngineReady(device=device):
+                self.engine_ready.emit(device)
+            case CheckpointSaved():
+                self.checkpoint_saved.emit(event)
+            case LogAdded():
+                self.log_added.emit(event)
+            case Downloading():
+                self.downloading.emit(event)
+            case Exported(path=path):
+                self.exported.emit(path)
+            case RequestFailed():
+                self.request_failed.emit(event)
+            case QueueEmpty(paused=paused):
+                self.queue_empty.emit(paused)
+
+    def _data_for(self, run_id: str, changed: dict[str, RunInfo]) -> RunData | None:
+        if run_id in changed:
+            self._flush({run_id: changed.pop(run_id)})
+        return self.data(run_id)
+
+    def _flush(self, changed: dict[str, RunInfo]) -> None:
+        for info in changed.values():
+            self._note(info)
+            self.run_changed.emit(info)
+
+    def _note(self, info: RunInfo) -> None:
+        self.runs[info.id] = info
+        if info.id in self._data:
+            self._data[info.id].update(info)
+
+    def _remember(self, data: RunData) -> RunData:
+        self._data[data.info.id] = data
+        ended = [key for key, kept in self._data.items() if kept.info.state in ENDED]
+        for key in ended[: max(0, len(ended) - MAX_KEPT_RUNS)]:
+            if key != data.info.id:
+                del self._data[key]
+        return data

@@ -1,0 +1,370 @@
+"""One setting as a row of a form: label, editor, unit, reset button and, in red, what is wrong with it."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+from cartl_gui import theme, words
+from engine.config import Settings, format_ratio
+
+Kind = Literal["switch", "choice", "integer", "number", "ratio", "integers", "text", "path", "start", "group"]
+LABEL_WIDTH = 142
+UNIT_WIDTH = 72
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """What a form has to know about one setting, read from its pydantic field."""
+
+    name: str
+    title: str
+    help: str
+    unit: str
+    kind: Kind
+    default: Any
+    choices: tuple[str, ...]
+    limits: dict[str, Any]
+    shown_if: dict[str, list[Any]]
+    advanced: bool
+    model: type[Settings] | None
+    optional: bool
+
+    def expectation(self) -> str:
+        """What may be typed, in words: "a whole number from 1 to 10,000"."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(words.choice(value) for value in self.choices)
+        if self.kind == "integers":
+            return "whole numbers with commas between them, such as 40, 70, 90"
+        if self.kind in ("text", "path", "start"):
+            low, high = self.limits.get("min_length", 0), self.limits.get("max_length")
+            return f"{low} to {high} characters" if high else "text"
+        noun = "a whole number" if self.kind == "integer" else "a number"
+        if self.kind == "ratio":
+            noun = "a number or a ratio such as 8/255"
+        parts = []
+        if "ge" in self.limits and "le" in self.limits:
+            parts.append(f"from {_plain(self.limits['ge'])} to {_plain(self.limits['le'])}")
+        else:
+            for key, text in (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "at most")):
+                if key in self.limits:
+                    parts.append(f"{text} {_plain(self.limits[key])}")
+        return f"{noun} {' and '.join(parts)}" if parts else noun
+
+
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def specs_of(model: type[Settings]) -> list[FieldSpec]:
+    """The settings of a class in the order in which it declares them."""
+    return [_spec(name, field) for name, field in model.model_fields.items()]
+
+
+def _spec(name: str, field: FieldInfo) -> FieldSpec:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kind, choices, inner, optional = _kind_of(name, field)
+    limits = {
+        key: getattr(item, key)
+        for item in field.metadata
+        for key in ("gt", "ge", "lt", "le", "min_length", "max_length")
+        if getattr(item, key, None) is not None
+    }
+    help_text = field.description or (inner.__doc__ or "").partition("\n")[0] if inner else field.description
+    return FieldSpec(
+        name=name,
+        title=field.title or name.replace("_", " ").capitalize(),
+        help=help_text or "",
+        unit=str(extra.get("unit", "")),
+        kind=kind,
+        default=field.get_default(call_default_factory=True),
+        choices=choices,
+        limits=limits,
+        shown_if=dict(extra.get("shown_if", {})),  # type: ignore[arg-type]
+        advanced=bool(extra.get("advanced", False)),
+        model=inner,
+        optional=optional,
+    )
+
+
+def _kind_of(name: str, field: FieldInfo) -> tuple[Kind, tuple[str, ...], type[Settings] | None, bool]:
+    annotation, optional = field.annotation, False
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        annotation, optional = members[0], True
+    if get_origin(annotation) is Literal:
+        return "choice", tuple(get_args(annotation)), None, optional
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "group", (), annotation, optional
+    if annotation is bool:
+        return "switch", (), None, optional
+    if annotation is int:
+        return "integer", (), None, optional
+    if annotation is float:
+        is_ratio = any(isinstance(item, BeforeValidator) for item in field.metadata)
+        return ("ratio" if is_ratio else "number"), (), None, optional
+    if get_origin(annotation) is list and get_args(annotation) == (int,):
+        return "integers", (), None, optional
+    if annotation is str:
+        return {"path": "path", "start_from": "start"}.get(name, "text"), (), None, optional  # type: ignore[return-value]
+    raise TypeError(f"the form has no editor for {name}: {field.annotation}")
+
+
+class QuietCombo(QComboBox):
+    """A combo box that leaves the wheel to the form unless it has the focus."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Scroll the form instead of changing a setting by accident."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class WrappedLabel(QLabel):
+    """A label that wraps and takes the height it needs at its width."""
+
+    def __init__(self, role: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setMinimumWidth(60)
+        if role:
+            self.setProperty("role", role)
+        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+
+
+class FieldRow(QWidget):
+    """One setting: its editor and everything beside it. Never changes what was typed."""
+
+    changed = Signal()
+    focused = Signal(object)
+
+    def __init__(self, spec: FieldSpec, place: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.spec, self.place = spec, place
+        self.baseline: Any = spec.default
+        self.relevant = True
+        self.folded = False
+        self.problem = ""
+        self._label = QLabel(spec.title)
+        self._label.setWordWrap(True)
+        self._label.setFixedWidth(LABEL_WIDTH)
+        self.editor = self._make_editor()
+        self.editor.setAccessibleName(spec.title)
+        self.editor.setAccessibleDescription(spec.help)
+        self._label.setBuddy(self.editor)
+        unit = QLabel(spec.unit)
+        unit.setProperty("role", "muted")
+        self.reset_button = QToolButton()
+        self.reset_button.setProperty("quiet", "true")
+        self.reset_button.setIcon(theme.icon("reset"))
+        self.reset_button.setIconSize(QSize(14, 14))
+        self.reset_button.setAccessibleName(f"Reset {spec.title}")
+        self.reset_button.clicked.connect(self.reset)
+        policy = self.reset_button.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.reset_button.setSizePolicy(policy)
+        self._error = WrappedLabel("error")
+        self._error.hide()
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 1, 0, 1)
+        grid.setHorizontalSpacing(6)
+        grid.setVerticalSpacing(1)
+        grid.addWidget(self._label, 0, 0)
+        wide = spec.kind in ("choice", "text", "path", "start", "switch") and not spec.unit
+        grid.addWidget(self.editor, 0, 1, 1, 2 if wide else 1)
+        if not wide:
+            unit.setFixedWidth(UNIT_WIDTH)
+            grid.addWidget(unit, 0, 2)
+        grid.addWidget(self.reset_button, 0, 3)
+        grid.addWidget(self._error, 1, 0, 1, 4)
+        grid.setColumnStretch(1, 1)
+        tip = f"<p>{spec.help}</p>" if spec.help else ""
+        if spec.kind not in ("switch", "choice"):
+            tip += f"<p>Expected: {spec.expectation()}.</p>"
+        for widget in (self._label, self.editor):
+            widget.setToolTip(tip)
+        for widget in (self.editor, *self.editor.findChildren(QWidget)):
+            widget.installEventFilter(self)
+        self.set_value(spec.default)
+
+    def _make_editor(self) -> QWidget:
+        kind = self.spec.kind
+        if kind == "switch":
+            box = QCheckBox()
+            box.toggled.connect(self._edited)
+            return box
+        if kind == "choice":
+            combo = QuietCombo()
+            for value in self.spec.choices:
+                combo.addItem(words.choice(value), value)
+            combo.currentIndexChanged.connect(self._edited)
+            return combo
+        if kind == "start":
+            combo = QuietCombo()
+            combo.setEditable(True)
+            combo.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+            line = combo.lineEdit()
+            assert line is not None
+            line.setPlaceholderText("name of a run, or a checkpoint file")
+            line.setAccessibleName(self.spec.title)
+            combo.editTextChanged.connect(self._edited)
+            return combo
+        line = QLineEdit()
+        line.setMinimumWidth(70)
+        line.textChanged.connect(self._edited)
+        if kind != "path":
+            return line
+        holder = QWidget()
+        row = QHBoxLayout(holder)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        line.setAccessibleName(self.spec.title)
+        browse = QToolButton()
+        browse.setIcon(theme.icon("folder"))
+        browse.setAccessibleName(f"Choose {self.spec.title}")
+        browse.setToolTip("Choose a folder…")
+        browse.clicked.connect(self._browse)
+        row.addWidget(line, 1)
+        row.addWidget(browse)
+        holder.setFocusProxy(line)
+        return holder
+
+    def _line(self) -> QLineEdit | None:
+        if isinstance(self.editor, QLineEdit):
+            return self.editor
+        if isinstance(self.editor, QComboBox):
+            return self.editor.lineEdit()
+        return self.editor.findChild(QLineEdit)
+
+    def set_starts(self, names: list[tuple[str, str]]) -> None:
+        """Offer runs to start from: pairs of the value and what it is."""
+        if not isinstance(self.editor, QComboBox) or self.spec.kind != "start":
+            return
+        self.editor.blockSignals(True)
+        text = self.editor.currentText()
+        self.editor.clear()
+        for value, about in names:
+            self.editor.addItem(value)
+            self.editor.setItemData(self.editor.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
+        self.editor.setEditText(text)
+        self.editor.blockSignals(False)
+
+    def set_value(self, value: Any) -> None:
+        """Show a value, or text that could not be read as one."""
+        if isinstance(self.editor, QCheckBox):
+            self.editor.setChecked(bool(value))
+        elif isinstance(self.editor, QComboBox) and self.spec.kind == "choice":
+            self.editor.setCurrentIndex(max(0, self.editor.findData(value)))
+        elif (line := self._line()) is not None:
+            line.setText(self._text(value))
+        self._show_reset()
+
+    def value(self) -> Any:
+        """The typed value; text that cannot be read as one stays text, for the settings' class to refuse."""
+        if isinstance(self.editor, QCheckBox):
+            return self.editor.isChecked()
+        if isinstance(self.editor, QComboBox) and self.spec.kind == "choice":
+            return self.editor.currentData()
+        line = self._line()
+        text = line.text().strip() if line is not None else ""
+        try:
+            if self.spec.kind == "integer":
+                return int(text)
+            if self.spec.kind == "number":
+                return float(text)
+            if self.spec.kind == "integers":
+                return [int(part) for part in text.split(",")] if text else []
+        except ValueError:
+            return text
+        return text
+
+    def is_changed(self) -> bool:
+        """Whether the value differs from the one the form was opened with."""
+        return self.value() != self.baseline and self._text(self.value()) != self._text(self.baseline)
+
+    def reset(self) -> None:
+        """Go back to the value the form was opened with."""
+        self.set_value(self.baseline)
+        self.editor.setFocus()
+
+    def show_problem(self, text: str) -> None:
+        """Show in red under the field why its value cannot be used; empty text removes that."""
+        if text == self.problem:
+            return
+        self.problem = text
+        self._error.setText(text)
+        self._error.setVisible(bool(text))
+        self.editor.setAccessibleDescription(f"{text}. {self.spec.help}" if text else self.spec.help)
+        line = self._line()
+        if line is not None and isinstance(self.editor, QLineEdit):
+            line.setProperty("bad", "true" if text else "false")
+            line.style().unpolish(line)
+            line.style().polish(line)
+
+    def refresh_visibility(self) -> None:
+        """Be there only if the setting has an effect and is not folded away."""
+        self.setVisible(self.relevant and not (self.folded and not self.problem))
+
+    def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
+        """Tell the form which setting has the focus."""
+        if event.type() == QEvent.Type.FocusIn:
+            self.focused.emit(self)
+        return super().eventFilter(watched, event)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow a change of the theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "reset_button"):
+            self.reset_button.setIcon(theme.icon("reset"))
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        if self.spec.kind == "choice":
+            return words.choice(value)
+        if isinstance(value, list | tuple):
+            return ", ".join(map(str, value))
+        if isinstance(value, float):
+            return format_ratio(value)
+        return str(value)
+
+    def _edited(self) -> None:
+        self._show_reset()
+        self.changed.emit()
+
+    def _show_reset(self) -> None:
+        self.reset_button.setVisible(self.is_changed())
+        self.reset_button.setToolTip(f"Back to {self._text(self.baseline) or 'empty'}")
+
+    def _browse(self) -> None:
+        line = self._line()
+        folder = QFileDialog.getExistingDirectory(self, self.spec.title, line.text() if line else "")
+        if folder and line is not None:
+            line.setText(folder)

@@ -1,0 +1,190 @@
+"""The list of runs: table model, filter and the painted progress bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
+from PySide6.QtGui import QColor, QPainter
+from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+
+from cartl_gui import theme, words
+from engine.config import STAGE_TITLES
+from engine.events import RunInfo
+
+Index = QModelIndex | QPersistentModelIndex
+SORT_ROLE = Qt.ItemDataRole.UserRole
+PROGRESS_ROLE = Qt.ItemDataRole.UserRole + 1
+ID_ROLE = Qt.ItemDataRole.UserRole + 2
+
+HEADERS = ("Run", "Study", "State", "Progress", "Clean", "Robust", "Attack", "Created", "Time")
+_RIGHT = {4, 5}
+
+
+class RunListModel(QAbstractTableModel):
+    """One row per run, newest first."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._runs: list[RunInfo] = []
+
+    def set_runs(self, runs: list[RunInfo]) -> None:
+        """Show these runs."""
+        self.beginResetModel()
+        self._runs = sorted(runs, key=lambda info: info.created, reverse=True)
+        self.endResetModel()
+
+    def update_run(self, info: RunInfo) -> None:
+        """Show a newer state of a run, or a new run at the top."""
+        for row, known in enumerate(self._runs):
+            if known.id == info.id:
+                self._runs[row] = info
+                self.dataChanged.emit(self.index(row, 0), self.index(row, len(HEADERS) - 1))
+                return
+        self.beginInsertRows(QModelIndex(), 0, 0)
+        self._runs.insert(0, info)
+        self.endInsertRows()
+
+    def run_at(self, row: int) -> RunInfo:
+        """The run of a row."""
+        return self._runs[row]
+
+    def row_of(self, run_id: str) -> int | None:
+        """The row of a run."""
+        return next((row for row, info in enumerate(self._runs) if info.id == run_id), None)
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
+        """Number of runs."""
+        return 0 if parent.isValid() else len(self._runs)
+
+    def columnCount(self, _parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
+        """Number of columns."""
+        return len(HEADERS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
+        """Titles of the columns."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return HEADERS[section]
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignRight if section in _RIGHT else Qt.AlignmentFlag.AlignLeft
+            return int(side | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+    def data(self, index: Index, role: int = 0) -> Any:
+        """What a cell shows."""
+        info, column = self._runs[index.row()], index.column()
+        if role == Qt.ItemDataRole.DisplayRole:
+            return _text(info, column)
+        if role == SORT_ROLE:
+            return _sort_key(info, column)
+        if role == ID_ROLE:
+            return info.id
+        if role == PROGRESS_ROLE and column == 3:
+            return info.progress
+        if role == Qt.ItemDataRole.TextAlignmentRole and column in _RIGHT:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _tip(info, column)
+        if role == Qt.ItemDataRole.ForegroundRole and column == 2:
+            colours = theme.scheme()
+            return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return f"{HEADERS[column]}: {_text(info, column)}"
+        return None
+
+
+def _text(info: RunInfo, column: int) -> str:
+    if column == 2:
+        word = words.STATE_WORDS[info.state]
+        if info.state == "running" and info.stage:
+            return f"{word}: {STAGE_TITLES[info.stage].lower()}"
+        if info.state == "failed" and info.reason:
+            return f"{word}: {info.reason.splitlines()[0]}"
+        return word
+    result = info.result
+    return (
+        info.name,
+        info.study,
+        "",
+        f"{100 * info.progress:.0f} %",
+        words.percent(result.clean_accuracy.value) if result else "",
+        words.percent(result.robust_accuracy.value) if result else "",
+        result.attack if result else (info.config.attack.title if info.config.attack else ""),
+        words.clock(info.created),
+        words.ending(info),
+    )[column]
+
+
+def _sort_key(info: RunInfo, column: int) -> Any:
+    result = info.result
+    return (
+        info.name.lower(), info.study.lower(), words.STATE_WORDS[info.state], info.progress,
+        result.clean_accuracy.value if result else -1.0, result.robust_accuracy.value if result else -1.0,
+        _text(info, 6), info.created, info.seconds,
+    )[column]  # fmt: skip
+
+
+def _tip(info: RunInfo, column: int) -> str:
+    if column == 2 and info.reason:
+        return info.reason
+    if column in (4, 5) and info.result:
+        share = info.result.clean_accuracy if column == 4 else info.result.robust_accuracy
+        return f"{words.interval(share)}, 95 % interval, {info.result.samples:,} images, {info.result.attack}"
+    return f"{info.name}\n{info.id}\n{words.pretraining(info.config)}; {words.transfer(info.config)}"
+
+
+class RunFilter(QSortFilterProxyModel):
+    """Keeps the runs in which every typed word occurs: name, study, state, methods or attack."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._words: list[str] = []
+        self.setSortRole(SORT_ROLE)
+
+    def set_text(self, text: str) -> None:
+        """Filter by the words of a text."""
+        self.beginFilterChange()
+        self._words = text.lower().split()
+        self.endFilterChange()
+
+    def filterAcceptsRow(self, row: int, _parent: Index) -> bool:  # noqa: N802
+        """Whether all words occur in the run's description."""
+        model = self.sourceModel()
+        assert isinstance(model, RunListModel)
+        info = model.run_at(row)
+        about = " ".join(
+            (info.name, info.study, _text(info, 2), words.pretraining(info.config), words.transfer(info.config),
+             _text(info, 6), info.id)
+        ).lower()  # fmt: skip
+        return all(word in about for word in self._words)
+
+
+class ProgressDelegate(QStyledItemDelegate):
+    """Paints the share that is done as a bar with its number."""
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
+        """Paint background and bar."""
+        share = index.data(PROGRESS_ROLE)
+        self.initStyleOption(option, index)
+        text, option.text = option.text, ""
+        style = option.widget.style() if option.widget else QApplication.style()
+        style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, option.widget)
+        colours = theme.scheme()
+        frame = option.rect.adjusted(4, 5, -4, -5)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(colours.border))
+        painter.drawRoundedRect(frame, 3, 3)
+        done = frame.adjusted(0, 0, 0, 0)
+        done.setWidth(round(frame.width() * min(1.0, max(0.0, float(share or 0.0)))))
+        painter.setBrush(QColor(colours.accent))
+        if done.width() > 1:
+            painter.drawRoundedRect(done, 3, 3)
+        for clip, colour in ((done, colours.on_accent), (frame.adjusted(done.width(), 0, 0, 0), colours.text)):
+            painter.setClipRect(clip)
+            painter.setPen(QColor(colour))
+            painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, text)
+        painter.restore()

@@ -1,0 +1,99 @@
+"""The status bar: what runs, how fast, on what, and when it was last saved."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from PySide6.QtWidgets import QLabel, QStatusBar, QWidget
+
+from cartl_gui import words
+from cartl_gui.plots.base import ElidedLabel
+from cartl_gui.run_data import RunData
+from engine.config import STAGE_TITLES
+from engine.events import DeviceReport, Downloading, RunInfo
+
+#: Milliseconds for which a message stands over the status.
+MESSAGE_MS = 6000
+
+
+class StatusLine(QStatusBar):
+    """One line in words; nothing is told by colour alone."""
+
+    def __init__(self, workspace: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizeGripEnabled(False)
+        self._what = ElidedLabel("Nothing runs")
+        self._saved = QLabel()
+        self._device = QLabel("looking at the devices…")
+        self._workspace = ElidedLabel(workspace)
+        self._workspace.setToolTip(f"Workspace: {workspace}")
+        self._workspace.setMinimumWidth(120)
+        self._workspace.setMaximumWidth(320)
+        for label in (self._saved, self._device, self._workspace):
+            label.setProperty("role", "muted")
+        self.addWidget(self._what, 1)
+        for label in (self._saved, self._device, self._workspace):
+            label.setContentsMargins(8, 2, 8, 2)
+            self.addPermanentWidget(label)
+        self._what.setContentsMargins(8, 2, 8, 2)
+
+    def say(self, text: str) -> None:
+        """Show a message for a few seconds."""
+        self.showMessage(text, MESSAGE_MS)
+
+    def text(self) -> str:
+        """What is said about the running run."""
+        return self._what.text()
+
+    def show_run(self, info: RunInfo | None, *, data: RunData | None = None, paused: bool = False) -> None:
+        """Say what runs."""
+        if info is None:
+            self._what.setText("The queue is paused" if paused else "Nothing runs")
+            return
+        parts = [info.name]
+        if info.stage is not None:
+            parts.append(STAGE_TITLES[info.stage].lower())
+            if data is not None:
+                parts += _figures(info, data)
+        if info.seconds_left is not None:
+            parts.append(f"{words.duration(info.seconds_left)} left")
+        self._what.setText("  ·  ".join(parts))
+
+    def show_device(self, device: DeviceReport) -> None:
+        """Say on what runs compute."""
+        threads = f", {words.count(device.threads, 'thread')}" if device.chosen == "cpu" else ""
+        self._device.setText(f"{words.choice(device.chosen)}{threads}")
+        self._device.setToolTip(device.name)
+
+    def show_read_only(self, reason: str) -> None:
+        """Say that this workspace can only be looked at."""
+        self._saved.setText("read-only")
+        self._saved.setToolTip(reason)
+
+    def show_download(self, event: Downloading) -> None:
+        """Say how far a download is."""
+        share = f" {100 * event.done / event.total:.0f} %" if event.total else ""
+        self._what.setText(f"Downloading {event.name}{share} ({event.done / 1e6:.1f} MB)")
+
+    def saved(self, moment: float) -> None:
+        """Note the time of the last checkpoint."""
+        self._saved.setText(f"saved {time.strftime('%H:%M:%S', time.localtime(moment))}")
+        self._saved.setToolTip("Time of the last checkpoint")
+
+
+def _figures(info: RunInfo, data: RunData) -> list[str]:
+    if info.stage is None:
+        return []
+    if info.stage == "attack":
+        return [f"{data.attack.done:,} of {data.attack.total:,} images"] if data.attack else []
+    layout, steps = data.layouts.get(info.stage), data.columns(info.stage, "steps")
+    if layout is None or not steps:
+        return []
+    epoch = min(layout.epochs, int(steps["step"][-1]) // max(1, layout.steps_per_epoch) + 1)
+    figures = [f"epoch {epoch} of {layout.epochs}"]
+    speed = steps.get("images_per_second", np.empty(0))[-20:]
+    speed = speed[np.isfinite(speed)]
+    if len(speed):
+        figures.append(f"{np.median(speed):,.0f} images/s")
+    return figures

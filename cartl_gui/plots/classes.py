@@ -1,0 +1,100 @@
+"""Clean and robust accuracy of each class in the attacked images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtWidgets import QWidget
+
+from cartl_gui.plots.base import CurveStyle, PlotPanel, Series
+from cartl_gui.run_data import RunData
+from cartl_gui.theme import Scheme
+from engine.config import StageName
+
+
+class ClassesPlot(PlotPanel):
+    """Bars per class, [K]: share right on the clean image, share right on every adversarial image."""
+
+    empty_text = "Clean and robust accuracy of each class appear here while images are attacked."
+    can_log = False
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Accuracy by class", "class", "accuracy (%)", parent=parent)
+        self._items = tuple(pg.BarGraphItem(x=[], height=[], width=0.38, pen=None) for _ in range(2))
+        self._entries = []
+        for index, (item, name) in enumerate(zip(self._items, ("clean", "robust"), strict=True)):
+            self.plot.addItem(item)
+            curve = self.add_curve(name, CurveStyle(index, width=6.0))
+            curve.item.setVisible(False)
+            curve.entry.toggled.disconnect(curve.item.setVisible)
+            curve.entry.toggled.connect(item.setVisible)
+        self._table: Series = {}
+        self.recolour(self.colours)
+
+    def consume(self, data: RunData, _stage: StageName) -> None:
+        """Count the samples table."""
+        columns = data.columns("attack", "samples")
+        if not columns:
+            self.clear()
+            return
+        labels = columns["label"].astype(int)
+        classes = np.unique(labels)
+        rows = np.searchsorted(classes, labels)
+        amount = np.bincount(rows, minlength=len(classes))
+        shares = [
+            100 * np.bincount(rows, columns[name].astype(float), minlength=len(classes)) / amount
+            for name in ("clean_correct", "robust")
+        ]
+        self._table = {
+            "class": classes, "images": amount, "clean_accuracy (%)": shares[0], "robust_accuracy (%)": shares[1]
+        }  # fmt: skip
+        for shift, item, share, curve in zip((-0.2, 0.2), self._items, shares, self.curves, strict=True):
+            item.setOpts(x=classes + shift, height=share, width=0.38)
+            curve.x, curve.y = classes, share
+        step = max(1, -(-len(classes) // 30))
+        self.plot.getAxis("bottom").setTicks([[(int(number), str(number)) for number in classes[::step]]])
+
+    def _after_draw(self) -> None:
+        super()._after_draw()
+        for curve in self.curves:
+            curve.entry.set_value("")
+
+    def clear(self) -> None:
+        """Show nothing."""
+        super().clear()
+        self._table = {}
+        for item in self._items:
+            item.setOpts(x=[], height=[])
+
+    def series(self) -> Series:
+        """Class, number of images, and both accuracies in percent, [K] each."""
+        return self._table
+
+    def place_axes(self) -> tuple[float, float, float, float]:
+        """All classes, 0 to 100 %."""
+        classes = self._table.get("class", np.array([0, 1]))
+        return float(classes[0]) - 0.6, float(classes[-1]) + 0.6, 0.0, 100.0
+
+    def position_of_epoch(self, _epoch: float) -> float | None:
+        """The axis shows classes, not time."""
+        return None
+
+    def epoch_of_position(self, _position: float) -> float | None:
+        """The axis shows classes, not time."""
+        return None
+
+    def describe(self, position: float, _height: float) -> str:
+        """Class pointed at with its figures."""
+        if not self._table:
+            return ""
+        index = int(np.argmin(np.abs(self._table["class"] - position)))
+        return (
+            f"class {self._table['class'][index]}: clean {self._table['clean_accuracy (%)'][index]:.1f} %, "
+            f"robust {self._table['robust_accuracy (%)'][index]:.1f} % of {self._table['images'][index]} images"
+        )
+
+    def recolour(self, colours: Scheme) -> None:
+        """Put on the colours of a scheme."""
+        super().recolour(colours)
+        for index, item in enumerate(getattr(self, "_items", ())):
+            item.setOpts(brush=pg.mkBrush(colours.curves[index]))

@@ -1,0 +1,160 @@
+"""What a run has measured so far, gathered from events or from its files. No Qt in here.
+
+Shapes: T rows of a table, N blocks, L weighted layers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.config import StageName
+from engine.events import (
+    AttackProgress,
+    Columns,
+    RowsAdded,
+    RunInfo,
+    RunRecord,
+    StageLayout,
+    TableName,
+)
+
+#: Points drawn per curve at most; more cost time and show nothing on a screen.
+MAX_POINTS = 2000
+#: The column that orders the rows of each table.
+ORDER: dict[TableName, str] = {"steps": "step", "epochs": "epoch", "layers": "step", "samples": "sample"}
+
+
+class GrowingTable:
+    """Columns that grow at the end, [T] or [T, N]; room doubles, so adding a row costs constant time."""
+
+    def __init__(self, order: str) -> None:
+        self._order = order
+        self._room: dict[str, np.ndarray] = {}
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The rows so far, without copying."""
+        return {name: room[: self._rows] for name, room in self._room.items()}
+
+    def append(self, columns: Columns) -> None:
+        """Add rows. Rows that a resumed run measures again replace the ones from before.
+
+        Args:
+            columns: name -> [t] or [t, N], one of them the ordering column.
+        """
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        key = arrays.get(self._order)
+        if key is None or not len(key):
+            return
+        if self._rows and key[0] <= self._room[self._order][self._rows - 1]:
+            self._rows = int(np.searchsorted(self._room[self._order][: self._rows], key[0]))
+        end = self._rows + len(key)
+        for name, values in arrays.items():
+            room = self._room.get(name)
+            if room is None or room.shape[1:] != values.shape[1:]:
+                room = self._room[name] = np.full((max(64, end), *values.shape[1:]), _gap(values), values.dtype)
+            if len(room) < end:
+                grown = np.full((max(2 * len(room), end), *room.shape[1:]), _gap(room), room.dtype)
+                grown[: self._rows] = room[: self._rows]
+                room = self._room[name] = grown
+            room[self._rows : end] = values
+        self._rows = end
+
+
+class RunData:
+    """Everything known about one run: its layouts, tables, attack figures and exportable weights.
+
+    `version` grows with every change, so that a panel can tell whether it has to be drawn again.
+    """
+
+    def __init__(self, info: RunInfo) -> None:
+        self.info = info
+        self.layouts: dict[StageName, StageLayout] = {}
+        self.attack: AttackProgress | None = None
+        self.weights: tuple[StageName, ...] = ()
+        self.log: tuple[str, ...] = ()
+        self.from_files = False
+        self.version = 0
+        self._tables: dict[tuple[StageName, TableName], GrowingTable] = {}
+
+    def update(self, info: RunInfo) -> None:
+        """Take over a newer state of the run."""
+        self.info = info
+        self.version += 1
+
+    def start_stage(self, layout: StageLayout) -> None:
+        """Note what a stage will fill in."""
+        self.layouts[layout.stage] = layout
+        self.version += 1
+
+    def add_rows(self, event: RowsAdded) -> None:
+        """Add the rows of an event."""
+        self._table(event.stage, event.table).append(event.columns)
+        self.version += 1
+
+    def set_attack(self, progress: AttackProgress) -> None:
+        """Take over the figures of the attack so far."""
+        self.attack = progress
+        self.version += 1
+
+    def absorb(self, record: RunRecord) -> None:
+        """Take over what a run's files hold; live rows that are newer than the files are kept."""
+        for key, layout in record.layouts.items():
+            self.layouts.setdefault(key, layout)
+        for stage, tables in record.tables.items():
+            for name, columns in tables.items():
+                live = self._tables.pop((stage, name), None)
+                table = self._table(stage, name)
+                table.append(columns)
+                if live is None or not len(live):
+                    continue
+                newest = table.columns()[ORDER[name]][-1] if len(table) else -np.inf
+                kept = live.columns()
+                fresh = kept[ORDER[name]] > newest
+                table.append({column: values[fresh] for column, values in kept.items()})
+        self.weights = record.weights
+        self.log = record.log
+        self.from_files = True
+        self.version += 1
+
+    def columns(self, stage: StageName, table: TableName) -> dict[str, np.ndarray]:
+        """Columns of one table of a stage, [T] or [T, N]; empty if there are no rows yet."""
+        found = self._tables.get((stage, table))
+        return found.columns() if found is not None and len(found) else {}
+
+    def stages(self) -> tuple[StageName, ...]:
+        """Stages that have begun, in order."""
+        return tuple(
+            stage
+            for stage in self.info.config.stages
+            if stage in self.layouts or any(key[0] == stage for key in self._tables)
+        )
+
+    def _table(self, stage: StageName, name: TableName) -> GrowingTable:
+        return self._tables.setdefault((stage, name), GrowingTable(ORDER[name]))
+
+
+def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Thin a curve out to at most `limit` points, keeping the smallest and largest value of every bin.
+
+    Args:
+        x: positions [T], ascending.
+        y: values [T]; NaN where there is none. A bin without any value stays a gap.
+        limit: even number of points.
+    """
+    y = np.where(np.isfinite(y), y, np.nan).astype(float)
+    if len(x) <= limit:
+        return np.asarray(x, float), y
+    starts = np.linspace(0, len(x), limit // 2 + 1).astype(int)[:-1]
+    lowest, highest = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
+    thin_x, thin_y = np.repeat(np.asarray(x, float)[starts], 2), np.empty(2 * len(starts))
+    thin_x[1::2] += np.append(np.diff(thin_x[::2]), 0) / 2
+    thin_y[::2], thin_y[1::2] = lowest, highest
+    return thin_x, thin_y
+
+
+def _gap(values: np.ndarray) -> float | int:
+    return np.nan if values.dtype.kind == "f" else 0

@@ -1,0 +1,151 @@
+"""How states, times, shares and choices are said in the window."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime, timedelta
+
+from engine.config import RunConfig, format_ratio
+from engine.events import Interval, RunInfo
+
+STATE_WORDS = {
+    "created": "queued",
+    "running": "running",
+    "paused": "paused",
+    "stopped": "stopped",
+    "finished": "finished",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+
+CHOICE_WORDS = {
+    "letters": "Letters (drawn by the program)",
+    "digits": "Digits (drawn by the program)",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "gtsrb": "GTSRB",
+    "stl10": "STL-10",
+    "folder": "Image folder",
+    "wide_resnet": "Wide ResNet",
+    "resnet": "ResNet",
+    "natural": "Natural",
+    "adversarial": "Adversarial (AT)",
+    "fdm": "FDM (CARTL)",
+    "vanilla": "Vanilla",
+    "neft": "NEFT (CARTL)",
+    "pgd": "PGD",
+    "one_cycle": "One cycle",
+    "cuda": "CUDA",
+    "mps": "MPS (Apple)",
+    "cpu": "CPU",
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+}
+
+_SHORT = {
+    "natural": "Natural",
+    "adversarial": "AT",
+    "trades": "TRADES",
+    "fdm": "FDM",
+    "vanilla": "Vanilla",
+    "neft": "NEFT",
+    "lwf": "LwF",
+}
+
+
+def choice(value: object) -> str:
+    """Name of one of a setting's choices, for people."""
+    text = str(value)
+    return CHOICE_WORDS.get(text, text.replace("_", " ").capitalize())
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share 0..1 as "45.6 %"; "–" where it is not a number."""
+    return f"{100 * share:.{digits}f} %" if math.isfinite(share) else "–"
+
+
+def interval(value: Interval) -> str:
+    """Write a share with its 95 % interval: "45.6 % (42.1 – 49.0)"."""
+    return f"{100 * value.value:.1f} % ({100 * value.low:.1f} – {100 * value.high:.1f})"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span: "40 s", "3 min 20 s", "2 h 41 min"; empty for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 10 and rest:
+        return f"{minutes} min {rest:02d} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} days {hours % 24} h"
+
+
+def clock(moment: float, now: float | None = None) -> str:
+    """Write a Unix time as "today 09:12", "yesterday 18:40" or "12 May 2026"; empty for 0."""
+    if not moment:
+        return ""
+    then, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(now or time.time())
+    for days, word in ((0, "today"), (-1, "yesterday"), (1, "tomorrow")):
+        if then.date() == (today + timedelta(days=days)).date():
+            return f"{word} {then:%H:%M}"
+    return f"{then.day} {then:%b %Y}"
+
+
+def ending(info: RunInfo, now: float | None = None) -> str:
+    """What is known about the time of a run: how long it took, or how long it needs and when it ends."""
+    if info.state == "running" and info.seconds_left is not None:
+        end = clock((now or time.time()) + info.seconds_left, now)
+        return f"{duration(info.seconds_left)} left, ends {end}"
+    if info.state == "created":
+        return ""
+    return f"took {duration(info.seconds)}" if info.seconds else ""
+
+
+def number(value: float) -> str:
+    """Write a number without needless digits."""
+    return format_ratio(value)
+
+
+def readable(value: float) -> str:
+    """Write a measured number with three significant digits; "–" where it is not a number."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    return f"{value:.3g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:#.3g}".rstrip(".")
+
+
+def count(amount: int, noun: str) -> str:
+    """Write "1 run", "4 runs"."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def pretraining(config: RunConfig) -> str:
+    """The pre-training of a run in a few words: "FDM, λ 0.005, k 4"."""
+    part = config.pretraining
+    if part is None:
+        return f"from {config.start_from}" if config.start_from else "none"
+    name = _SHORT.get(part.method, part.method)
+    if part.method == "fdm":
+        return f"{name}, λ {number(part.feature_weight)}, k {part.num_finetuned_blocks}"
+    return name
+
+
+def transfer(config: RunConfig) -> str:
+    """The transfer of a run in a few words: "NEFT, β 0.4"."""
+    part = config.finetuning
+    if part is None:
+        return "none"
+    name = _SHORT.get(part.method, part.method)
+    return f"{name}, β {number(part.spectral_bound)}" if part.method == "neft" else name

@@ -1,0 +1,424 @@
+"""A double of `engine.api.Session` that posts realistic events without torch, for fast tests of pages.
+
+`step(n)` posts the next n events at once; `play()` posts them from a thread at a given pace.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from engine.config import (
+    AttackConfig,
+    AugmentationConfig,
+    DataConfig,
+    FinetuningConfig,
+    ModelConfig,
+    PretrainingConfig,
+    RunConfig,
+    StageName,
+    StudyConfig,
+)
+from engine.events import (
+    ENDED,
+    AttackProgress,
+    AttackResult,
+    CheckpointSaved,
+    DeviceReport,
+    EngineEvent,
+    EngineReady,
+    Exported,
+    Interval,
+    LogAdded,
+    QueueEmpty,
+    RequestFailed,
+    RowsAdded,
+    RunChanged,
+    RunInfo,
+    RunOpened,
+    RunRecord,
+    RunsListed,
+    StageLayout,
+    StageStarted,
+)
+
+STEPS_PER_EPOCH = 20
+DEVICE = DeviceReport(
+    chosen="cpu",
+    name="Intel Xeon, 2 threads",
+    tried=(("cuda", "no NVIDIA driver found"), ("mps", "only on Apple computers"), ("cpu", "computes as expected")),
+    bfloat16=False,
+    threads=2,
+    memory_gib=7.6,
+)
+
+
+def demo_study(epochs: int = 12) -> StudyConfig:
+    """Two pre-trainings, and transfers from them by both methods."""
+    model = ModelConfig(depth=16, widen_factor=1)
+    letters = DataConfig(name="letters", train_size=4000, validation_size=256, test_size=1000)
+    digits = letters.model_copy(update={"name": "digits"})
+    attack = AttackConfig(epsilon=16 / 255, step_size=4 / 255, samples=500)
+    training = {"epochs": epochs, "augmentation": AugmentationConfig(crop_padding=2)}
+    pre = {
+        method: PretrainingConfig(method=method, num_finetuned_blocks=4, **training)
+        for method in ("adversarial", "fdm")
+    }
+    runs = [
+        RunConfig(name="at", model=model, source=letters, pretraining=pre["adversarial"], attack=attack),
+        RunConfig(name="fdm", model=model, source=letters, pretraining=pre["fdm"], attack=attack),
+    ]
+    for start, method in (("at", "vanilla"), ("fdm", "neft")):
+        runs.append(
+            RunConfig(
+                name=f"{start}-{method}", start_from=start, model=model, source=letters, target=digits,
+                finetuning=FinetuningConfig(method=method, **training), attack=attack,
+            )
+        )  # fmt: skip
+    return StudyConfig(title="Letters to digits", description="Does CARTL keep robustness?", runs=runs)
+
+
+class ScriptedSession:
+    """Same face as `engine.api.Session`; runs are invented, deterministic and instant."""
+
+    def __init__(self, workspace: Path, *, read_only: str = "") -> None:
+        self.workspace = workspace
+        self.events: SimpleQueue[EngineEvent] = SimpleQueue()
+        self.calls: list[tuple[object, ...]] = []
+        self.read_only = read_only
+        self._runs: dict[str, RunInfo] = {}
+        self._records: dict[str, RunRecord] = {}
+        self._queue: deque[str] = deque()
+        self._script: Iterator[EngineEvent] | None = None
+        self._current: str | None = None
+        self._paused = False
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._lock = threading.RLock()
+
+    # what the window calls ------------------------------------------------------------------------------
+    def open(self) -> None:
+        self.calls.append(("open",))
+        self.events.put(RunsListed(tuple(self._runs.values()), self.read_only))
+        self.events.put(EngineReady(DEVICE))
+
+    def submit(self, study: StudyConfig) -> list[RunInfo]:
+        self.calls.append(("submit", study))
+        with self._lock:
+            infos = []
+            for config in study.runs:
+                run_id = f"{len(self._runs) + 1:04d}-{config.name}"
+                info = RunInfo(
+                    run_id, config.name, study.title, str(self.workspace / run_id), "created", config,
+                    created=1.79e9 + 60 * len(self._runs), device="cpu",
+                )  # fmt: skip
+                self._change(info)
+                self._queue.append(run_id)
+                infos.append(info)
+            self._paused = False
+            return infos
+
+    def pause(self) -> None:
+        self.calls.append(("pause",))
+        with self._lock:
+            self._paused = True
+            if self._current:
+                self._change(replace(self._runs[self._current], state="paused", seconds_left=None))
+            self.events.put(QueueEmpty(paused=True))
+
+    def resume(self, run_id: str | None = None) -> None:
+        self.calls.append(("resume", run_id))
+        with self._lock:
+            self._paused = False
+            if run_id and run_id != self._current:
+                self._queue.appendleft(run_id)
+                self._change(replace(self._runs[run_id], state="created", reason=""))
+            elif self._current:
+                self._change(replace(self._runs[self._current], state="running"))
+
+    def stop(self, run_id: str) -> None:
+        self.calls.append(("stop", run_id))
+        with self._lock:
+            if run_id == self._current:
+                self._script = self._current = None
+            if run_id in self._queue:
+                self._queue.remove(run_id)
+            self._change(replace(self._runs[run_id], state="stopped", reason="stopped by the user", seconds_left=None))
+
+    def stop_all(self) -> None:
+        self.calls.append(("stop_all",))
+        with self._lock:
+            for run_id in [*filter(None, [self._current]), *self._queue]:
+                self.stop(run_id)
+            self.events.put(QueueEmpty())
+
+    def open_run(self, run_id: str) -> None:
+        self.calls.append(("open_run", run_id))
+        with self._lock:
+            if run_id in self._records:
+                self.events.put(RunOpened(replace(self._records[run_id], run=self._runs[run_id])))
+            elif run_id in self._runs:
+                self.events.put(RunOpened(RunRecord(self._runs[run_id])))
+            else:
+                self.events.put(RequestFailed(f"open {run_id}", f"There is no run {run_id}."))
+
+    def export_weights(self, run_id: str, stage: StageName, destination: Path) -> None:
+        self.calls.append(("export_weights", run_id, stage, destination))
+        self.events.put(Exported(str(destination)))
+
+    def export_tables(self, run_id: str, folder: Path) -> None:
+        self.calls.append(("export_tables", run_id, folder))
+        self.events.put(Exported(str(folder)))
+
+    def close(self, timeout: float = 10.0) -> bool:
+        self.calls.append(("close",))
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
+    # what a test calls ----------------------------------------------------------------------------------
+    def add_earlier(self, info: RunInfo, record: RunRecord | None = None) -> None:
+        """Put a run into the workspace that an earlier session made."""
+        self._runs[info.id] = info
+        if record is not None:
+            self._records[info.id] = record
+
+    def step(self, count: int = 1) -> bool:
+        """Post the next events; False once nothing is queued."""
+        with self._lock:
+            for _ in range(count):
+                if self._paused:
+                    return False
+                if self._script is None:
+                    if not self._queue:
+                        return False
+                    self._current = self._queue.popleft()
+                    self._script = self._story(self._runs[self._current])
+                event = next(self._script, None)
+                if event is None:
+                    self._script = self._current = None
+                    if not self._queue:
+                        self.events.put(QueueEmpty())
+                elif isinstance(event, RunChanged):
+                    self._change(event.run)
+                else:
+                    self.events.put(event)
+            return True
+
+    def run_out(self) -> None:
+        """Post everything that is left."""
+        while self.step(100):
+            pass
+
+    def play(self, pause: float = 0.02) -> None:
+        """Post one event every `pause` seconds from a thread until closed."""
+        self._thread = threading.Thread(target=self._play, args=(pause,), name="scripted-session", daemon=True)
+        self._thread.start()
+
+    def _play(self, pause: float) -> None:
+        while not self._over.wait(pause):
+            self.step()
+
+    def _change(self, info: RunInfo) -> None:
+        self._runs[info.id] = info
+        self.events.put(RunChanged(info))
+
+    def _story(self, info: RunInfo) -> Iterator[EngineEvent]:
+        config, random = info.config, np.random.default_rng(sum(map(ord, info.name)))
+        started = replace(info, state="running", stage=config.stages[0], seconds_left=200.0)
+        yield RunChanged(started)
+        yield LogAdded(info.id, time.time(), "info", f"{info.name} starts on the CPU with 2 threads")
+        stages, done = config.stages, 0.0
+        weights: tuple[StageName, ...] = ()
+        for number, stage in enumerate(stages):
+            running = replace(started, stage=stage)
+            if stage == "attack":
+                yield from self._attack(running, random)
+            else:
+                for event in self._training(running, stage, number / len(stages), 1 / len(stages), random):
+                    yield event
+                weights += (stage,)
+            done = (number + 1) / len(stages)
+        result = attack_result(config, random) if config.attack else None
+        finished = replace(self._runs[info.id], state="finished", progress=done, seconds_left=None, result=result)
+        self._records[info.id] = RunRecord(finished, weights=weights)
+        yield LogAdded(info.id, time.time(), "info", f"{info.name} finished")
+        yield RunChanged(finished)
+        yield RunOpened(RunRecord(finished, weights=weights))
+
+    def _training(
+        self, info: RunInfo, stage: StageName, begin: float, share: float, random: np.random.Generator
+    ) -> Iterator[EngineEvent]:
+        layout = layout_of(info.config, stage)
+        yield StageStarted(info.id, layout)
+        for epoch in range(1, layout.epochs + 1):
+            for part in range(4):
+                first = (epoch - 1) * STEPS_PER_EPOCH + part * STEPS_PER_EPOCH // 4
+                yield RowsAdded(info.id, stage, "steps", step_rows(layout, first, STEPS_PER_EPOCH // 4, random))
+                progress = begin + share * (epoch - 1 + (part + 1) / 4) / layout.epochs
+                yield RunChanged(
+                    replace(
+                        info, progress=progress, seconds=180 * progress, seconds_left=180 * (1 - progress)
+                    )
+                )
+            yield RowsAdded(info.id, stage, "epochs", epoch_rows(layout, epoch, random))
+            yield RowsAdded(info.id, stage, "layers", layer_rows(layout, epoch, random))
+            yield CheckpointSaved(info.id, stage, epoch * STEPS_PER_EPOCH, f"{info.path}/last.ckpt")
+        yield LogAdded(info.id, time.time(), "info", f"{layout.title}: {layout.epochs} epochs done")
+
+    def _attack(self, info: RunInfo, random: np.random.Generator) -> Iterator[EngineEvent]:
+        layout = layout_of(info.config, "attack")
+        yield StageStarted(info.id, layout)
+        clean = robust = 0
+        for first in range(0, layout.samples, 50):
+            rows = sample_rows(first, 50, random)
+            clean += int(rows["clean_correct"].sum())
+            robust += int(rows["robust"].sum())
+            done = first + 50
+            yield RowsAdded(info.id, "attack", "samples", rows)
+            yield AttackProgress(info.id, done, layout.samples, clean / done, robust / done)
+
+
+def layout_of(config: RunConfig, stage: StageName) -> StageLayout:
+    """The layout of a WRN-16-1's stage."""
+    if stage == "attack":
+        return StageLayout("attack", f"Attack with {config.attack.title}", samples=config.attack.samples)
+    part = getattr(config, stage)
+    blocks = ("1.1", "1.2", "2.1", "2.2", "3.1", "3.2", "norm", "classifier")
+    return StageLayout(
+        stage,
+        f"{'Pre-training' if stage == 'pretraining' else 'Transfer'} ({part.method.upper()}, k = 4)",
+        epochs=part.epochs,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        block_names=blocks,
+        layer_names=("stem", *(f"{block}.conv{i}" for block in blocks[:6] for i in (1, 2)), "classifier"),
+        layer_blocks=(0, *(number for number in range(1, 7) for _ in range(2)), 8),
+        boundary=None if part.method in ("natural", "adversarial") else len(blocks) - 4,
+        probe="PGD-7, Linf 16/255, on 128 held-out images",
+    )
+
+
+def step_rows(
+    layout: StageLayout, first: int, count: int, random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Rows of the steps table."""
+    step = np.arange(first, first + count)
+    progress = step / max(1, layout.epochs * STEPS_PER_EPOCH)
+    cross = 3.2 * np.exp(-2.2 * progress) * random.normal(1, 0.08, count) + 0.2
+    fdm = "FDM" in layout.title
+    feature = (0.9 * np.exp(-3 * progress) * random.normal(1, 0.1, count)).clip(0.01) if fdm else np.zeros(count)
+    return {
+        "step": step,
+        "epoch": step / STEPS_PER_EPOCH,
+        "learning_rate": (0.1 * np.sin(np.pi * progress)).astype("f4"),
+        "epsilon": np.full(count, 16 / 255, "f4"),
+        "loss": (cross + feature).astype("f4"),
+        "cross_entropy": cross.astype("f4"),
+        "feature_term": feature.astype("f4"),
+        "feature_distance": (feature / 0.3).astype("f4"),
+        "batch_accuracy": (0.8 * (1 - np.exp(-3 * progress))).astype("f4"),
+        "images_per_second": random.normal(412, 8, count).astype("f4"),
+    }
+
+
+def epoch_rows(layout: StageLayout, epoch: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """One row of the epochs table."""
+    progress = epoch / layout.epochs
+    clean, robust = 0.92 - 0.7 * math.exp(-4 * progress), 0.62 - 0.5 * math.exp(-3 * progress)
+    row = {
+        "epoch": epoch,
+        "step": epoch * STEPS_PER_EPOCH,
+        "seconds": 8.0 * epoch,
+        "train_accuracy": robust + 0.06 + random.normal(0, 0.005),
+        "clean_accuracy": clean + random.normal(0, 0.01),
+        "clean_accuracy_errors": 0.035,
+        "robust_accuracy": robust + random.normal(0, 0.012),
+        "robust_accuracy_errors": 0.055,
+    }
+    return {name: np.array([value]) for name, value in row.items()}
+
+
+def layer_rows(layout: StageLayout, epoch: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """One row of the layers table."""
+    blocks = np.arange(1, len(layout.block_names) + 1)
+    progress = epoch / layout.epochs
+    distance = 0.02 * 1.45**blocks * (1.4 - progress) * random.normal(1, 0.05, len(blocks))
+    norms = (1.2 + 0.25 * blocks) * (1 + 0.6 * progress) * random.normal(1, 0.02, len(blocks))
+    if "NEFT" in layout.title:
+        norms[layout.boundary :] = 0.4
+    return {
+        "step": np.array([epoch * STEPS_PER_EPOCH]),
+        "epoch": np.array([float(epoch)]),
+        "distance": distance[None].astype("f4"),
+        "spectral_norm": norms[None].astype("f4"),
+        "layer_spectral_norm": np.ones((1, len(layout.layer_names)), "f4"),
+    }
+
+
+def sample_rows(first: int, count: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Rows of the samples table: 10 classes, 86 % right on clean images, 52 % robust."""
+    label = np.arange(first, first + count) % 10
+    draw = random.random(count) + 0.012 * (label - 5)
+    clean, robust = draw < 0.86, draw < 0.52
+    return {
+        "sample": np.arange(first, first + count),
+        "label": label,
+        "clean_prediction": np.where(clean, label, (label + 3) % 10),
+        "adversarial_prediction": np.where(robust, label, (label + 7) % 10),
+        "clean_correct": clean.astype("u1"),
+        "robust": robust.astype("u1"),
+        "restart": np.where(clean & ~robust, 0, -1),
+    }
+
+
+def attack_result(config: RunConfig, random: np.random.Generator) -> AttackResult:
+    """A result with Wilson-like intervals."""
+    clean, robust = 0.86 + random.normal(0, 0.01), 0.52 + random.normal(0, 0.03)
+    return AttackResult(
+        f"{config.evaluation_data.name} test images" if config.evaluation_data else "test images",
+        config.attack.title,
+        config.attack.samples,
+        Interval(clean, clean - 0.033, clean + 0.028),
+        Interval(robust, robust - 0.044, robust + 0.043),
+        12.4,
+    )
+
+
+def earlier_run(name: str = "old-at", state: str = "finished") -> tuple[RunInfo, RunRecord]:
+    """A run of an earlier session with all its tables."""
+    session = ScriptedSession(Path("earlier"))
+    study = demo_study()
+    config = study.runs[1].model_copy(update={"name": name})
+    info = session.submit(StudyConfig(title="Earlier study", runs=[config]))[0]
+    session.run_out()
+    tables: dict[str, dict[str, list[dict[str, np.ndarray]]]] = {}
+    layouts, final, weights = {}, info, ()
+    while not session.events.empty():
+        event = session.events.get()
+        if isinstance(event, StageStarted):
+            layouts[event.layout.stage] = event.layout
+        elif isinstance(event, RowsAdded):
+            tables.setdefault(event.stage, {}).setdefault(event.table, []).append(dict(event.columns))
+        elif isinstance(event, RunChanged):
+            final = event.run
+        elif isinstance(event, RunOpened):
+            weights = event.record.weights
+    final = replace(final, id="old", state=state, reason="" if state == "finished" else "the computer went off")
+    assert final.state in ENDED
+    joined = {
+        stage: {
+            name: {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+            for name, parts in by_name.items()
+        }
+        for stage, by_name in tables.items()
+    }
+    return final, RunRecord(final, layouts, joined, ("started", "finished"), weights)
