@@ -10,11 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.cli.conftest import TINY
 
-LONG = ("--set", "pretraining.epochs=40")
+LONG = ("--set", "pretraining.epochs=15")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -30,37 +28,50 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_training(process: subprocess.Popen[str]) -> None:
-    """Read the progress lines until the pre-training has begun."""
+    """Read the progress lines until the title of the first stage."""
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
         seen.append(line)
-        if "Pre-training" in line:
+        if line.startswith("  FDM"):
             return
     raise AssertionError("ended before training: " + "".join(seen))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_that_a_signal_pauses_the_run_and_resume_finishes_it(tmp_path: Path, number: int, code: int) -> None:
-    process = start(tmp_path)
+def pause(folder: Path, number: int) -> tuple[int, str]:
+    """Begin the study, send a signal while it trains; returns exit code and stderr."""
+    process = start(folder)
     wait_for_training(process)
-    time.sleep(0.5)
+    time.sleep(0.3)
     process.send_signal(number)
     began = time.monotonic()
     out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
     assert time.monotonic() - began < 15
-    assert "Go on with: cartl run" in err and "--resume" in err and "pretraining.epochs=40" in err
     assert out == "" and "Traceback" not in err
-    states = [json.loads(path.read_text())["state"] for path in (tmp_path / "workspace").rglob("status.json")]
-    assert sorted(states) == ["created", "paused"]
+    assert "Go on with: cartl run" in err and "--resume" in err and "pretraining.epochs=15" in err
+    return process.returncode, err
+
+
+def states(folder: Path) -> list[str]:
+    return sorted(json.loads(path.read_text())["state"] for path in folder.rglob("status.json"))
+
+
+def test_that_ctrl_c_pauses_the_study_and_resume_finishes_the_same_runs(tmp_path: Path) -> None:
+    code, err = pause(tmp_path, signal.SIGINT)
+    assert code == 130, err
+    assert states(tmp_path) == ["created", "paused"]
 
     process = start(tmp_path, "--resume", "--json")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    runs = json.loads(out)["runs"]
-    assert [run["state"] for run in runs] == ["finished", "finished"]
-    assert len(list((tmp_path / "workspace").rglob("status.json"))) == 2, "resume must not make new runs"
+    assert [run["state"] for run in json.loads(out)["runs"]] == ["finished", "finished"]
+    assert states(tmp_path) == ["finished", "finished"], "resume must not make new runs"
+
+
+def test_that_termination_pauses_as_ctrl_c_does(tmp_path: Path) -> None:
+    code, err = pause(tmp_path, signal.SIGTERM)
+    assert code == 143, err
+    assert states(tmp_path) == ["created", "paused"]
 
 
 def test_that_a_second_signal_quits_at_once(tmp_path: Path) -> None:

@@ -79,11 +79,13 @@ def test_that_wrong_use_is_told_in_one_sentence(
     assert expected in answer.err and "Traceback" not in answer.err
 
 
-def test_that_a_checkpoint_file_needs_the_images_named(cartl: Cartl, tmp_path: Path) -> None:
+def test_that_settings_of_the_images_of_a_checkpoint_file_need_their_name(
+    cartl: Cartl, tmp_path: Path
+) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"")
-    answer = cartl("attack", weights, "--workspace", tmp_path / "workspace")
-    assert answer.code == 2 and "name them with --data" in answer.err
+    answer = cartl("attack", weights, "--data-test-size", 5, "--workspace", tmp_path / "workspace")
+    assert answer.code == 2 and "need their name: --data" in answer.err
 
 
 def test_that_an_attack_step_wider_than_the_ball_is_refused_before_a_run_is_made(

@@ -84,6 +84,10 @@ def test_that_an_attack_inherits_images_and_attack_from_the_run(cartl: Cartl, ma
     assert run["result"]["attack"] == "PGD-3, Linf 8/255, 2 restarts"
     assert run["result"]["clean_accuracy"] == made.runs[1]["result"]["clean_accuracy"]
 
+    weights = Path(made.runs[1]["path"]) / "weights" / "finetuning.safetensors"
+    bare = cartl("attack", weights, "--steps", 3, "--restarts", 2, "--json", "--workspace", made.workspace)
+    assert bare.json["runs"][0]["result"]["clean_accuracy"] == run["result"]["clean_accuracy"]
+
     listed = cartl("inspect", run["id"], "--workspace", made.workspace)
     assert listed.code == 2 and "trained nothing" in listed.err
 
@@ -108,7 +112,10 @@ def test_that_exported_weights_can_be_loaded(cartl: Cartl, made: Made, tmp_path:
     target = tmp_path / f"model{suffix}"
     answer = cartl("export", "source", "--weights", target, "--json", "--workspace", made.workspace)
     assert answer.code == 0 and answer.json["written"] == [str(target)]
-    weights = load_file(target) if suffix == ".safetensors" else torch.load(target, weights_only=True)
+    if suffix == ".safetensors":
+        weights = load_file(target)
+    else:
+        weights = torch.load(target, weights_only=True)["state_dict"]
     assert weights and all(
         torch.isfinite(tensor).all() for tensor in weights.values() if tensor.is_floating_point()
     )
@@ -138,6 +145,24 @@ def test_that_a_printed_preset_is_a_study_file_with_the_same_settings(cartl: Car
 def test_that_the_demo_takes_settings_like_any_study(cartl: Cartl, tmp_path: Path) -> None:
     answer = cartl("demo", "--set", "attack.epsilon=0", "--workspace", tmp_path)
     assert answer.code == 2 and answer.err.count("attack.epsilon") == 1
+
+
+def test_that_broken_weights_end_an_attack_with_a_reason(cartl: Cartl, tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"not weights")
+    answer = cartl("attack", weights, "--data", "digits", "--workspace", tmp_path / "workspace")
+    assert answer.code == 1 and str(weights) in answer.out and "Traceback" not in answer.err
+
+
+def test_that_a_second_process_is_told_who_writes_to_the_workspace(cartl: Cartl, made: Made) -> None:
+    session = api.Session(made.workspace)
+    session.open()
+    try:
+        answer = cartl("run", made.study, "--workspace", made.workspace)
+        assert answer.code == 1 and "another process writes to it" in answer.err
+        assert cartl("runs", "--workspace", made.workspace).code == 0
+    finally:
+        session.close()
 
 
 def test_that_a_failed_run_gives_its_reason_and_exit_code_1(cartl: Cartl, made: Made, tmp_path: Path) -> None:
