@@ -7,6 +7,7 @@ are cached, so that the next start is quick; the cache may be deleted at any tim
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -262,7 +263,7 @@ def _read_cached(
 def read_cache(path: Path, shape: tuple[int, ...]) -> tuple[Bytes, dict[int, str]] | None:
     """Read a cache of images of this shape and the reasons for bad ones; None if it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             images = archive["images"]
             reasons = json.loads(archive["bad"].tobytes())
         os.utime(path)
@@ -285,4 +286,5 @@ def write_cache(path: Path, images: Bytes, bad: Mapping[int, str]) -> None:
         for old in by_use[CACHE_FILES:]:
             old.unlink(missing_ok=True)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

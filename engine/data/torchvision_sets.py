@@ -278,7 +278,10 @@ def fetch(title: str, file: RemoteFile, folder: Path, loading: Loading) -> None:
                 return
             reasons.append("what came is not the expected file")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            answered = isinstance(error, urllib.error.HTTPError) or not isinstance(
+                error, urllib.error.URLError
+            )
+            reason = error if answered else error.reason
             reasons.append(str(reason) or type(error).__name__)
         finally:
             temporary.unlink(missing_ok=True)
