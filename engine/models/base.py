@@ -174,8 +174,13 @@ def build_model(config: ModelConfig, num_classes: int, generator: torch.Generato
         num_classes: K.
         generator: draws the weights.
     """
-    with torch.device("meta"):
-        model = models[config.name](config, num_classes)  # type: ignore[call-arg]
+    model = build_skeleton(config, num_classes)
     model.to_empty(device="cpu")
     model.initialise(generator)
     return model
+
+
+def build_skeleton(config: ModelConfig, num_classes: int) -> BlockwiseModel:
+    """A network without weights (on the meta device), to read its structure from."""
+    with torch.device("meta"):
+        return models[config.name](config, num_classes)  # type: ignore[call-arg]

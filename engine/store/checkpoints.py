@@ -25,9 +25,9 @@ from engine.store.atomic import (
     require_space,
     sync_folder,
     temporary_path,
+    write_bytes,
     write_error,
     write_text,
-    write_with,
 )
 from engine.store.safe_open import is_own, probe, remember_own
 from engine.store.tensor_files import (
@@ -80,8 +80,6 @@ class CheckpointFolder:
             CheckpointError: a tensor is not finite; the checkpoints before are unchanged.
             StoreError: there is no space, or the file could not be written or read back.
         """
-        import torch
-
         plain = _self_contained(state)
         tensors = tensors_of(plain, "the state")
         _require_finite({name: entry for name, entry in plain.items() if name not in may_be_nan})
@@ -94,7 +92,7 @@ class CheckpointFolder:
             try:
                 with open(temporary, "xb") as file:
                     hashed = _HashingFile(file)
-                    torch.save(plain, cast(BinaryIO, hashed))
+                    hashed.save(plain)
                     file.flush()
                     os.fsync(file.fileno())
                 self._read_back(temporary, hashed.hexdigest(), len(tensors))
@@ -226,14 +224,13 @@ def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     plain = _self_contained(dict(tensors))
     _require_finite(plain)
     if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        write_with(path, lambda temporary: save_file(plain, temporary, metadata=dict(metadata)))
+        # As bytes, because the library's own file writer hides why a write failed.
+        write_bytes(path, save(plain, dict(metadata)))
     elif path.suffix == ".pt":
-        import torch
-
         with replacing(path) as file:
-            torch.save({"state_dict": plain, "metadata": dict(metadata)}, file)
+            _HashingFile(file).save({"state_dict": plain, "metadata": dict(metadata)})
     else:
         raise StoreError(f"weights are written as .safetensors or .pt, got {path.name!r}")
     remember_own(path)
@@ -285,11 +282,31 @@ class _HashingFile:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
+        self._error: OSError | None = None
+
+    def save(self, state: Any) -> None:
+        """Write a state with torch.
+
+        Raises:
+            OSError: a write failed; torch reports this as a RuntimeError about positions.
+        """
+        import torch
+
+        try:
+            torch.save(state, cast(BinaryIO, self))
+        except RuntimeError:
+            if self._error is not None:
+                raise self._error from None
+            raise
 
     def write(self, data: bytes) -> int:
         """Write and hash."""
         self._digest.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._error = error
+            raise
 
     def flush(self) -> None:
         """Pass on."""
