@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -63,26 +63,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file at once; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))
-
-
-def write_with(path: Path, writer: Callable[[Path], None]) -> None:
-    """Let a library write the file: `writer` gets a temporary path, which is then synced and renamed.
-
-    Raises:
-        StoreError: it could not be written; what `path` held before is unchanged.
-    """
-    temporary = temporary_path(path)
-    try:
-        try:
-            writer(temporary)
-            sync_file(temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            _remove(temporary)
-            raise
-        sync_folder(path.parent)
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def sync_file(path: Path) -> None:

@@ -64,7 +64,11 @@ def test_that_files_of_every_past_version_can_be_read(tmp_path: Path, version: i
     path.write_bytes(gzip.decompress((GOLDEN / f"metrics_v{version}.h5.gz").read_bytes()))
     layouts, tables = read_tables(path)
     assert tuple(layouts.values()) == LAYOUTS
-    for stage, table, count in (("pretraining", "steps", 20), ("finetuning", "layers", 5), ("attack", "samples", 20)):
+    for stage, table, count in (
+        ("pretraining", "steps", 20),
+        ("finetuning", "layers", 5),
+        ("attack", "samples", 20),
+    ):
         for name, values in rows(stage, table, 0, count).items():  # type: ignore[arg-type]
             np.testing.assert_array_equal(tables[stage][table][name], values)  # type: ignore[index]
 
@@ -164,15 +168,39 @@ HOSTILE: list[tuple[str, Callable[[Any], None], str]] = [
     ("external storage", add_external_storage, "no external storage"),
     ("virtual data set", add_virtual, "no virtual data sets"),
     ("8.8 TB of nothing", replace_with(shape=(2**41,), dtype="f4", **CHUNKED), "size"),
-    ("huge chunk", replace_with(shape=(100,), dtype="f4", chunks=(2**28,), maxshape=(None,), fletcher32=True), "size"),
+    (
+        "huge chunk",
+        replace_with(shape=(100,), dtype="f4", chunks=(2**28,), maxshape=(None,), fletcher32=True),
+        "size",
+    ),
     ("gzip bomb", replace_with(data=np.zeros(2**20, "f4"), compression="gzip", **CHUNKED), "known filters"),
     ("no checksum", replace_with(data=np.zeros(100, "f4")), "checksums"),
-    ("wrong rank", replace_with(shape=(100, 2), dtype="f4", chunks=(100, 2), fletcher32=True), "expected shapes"),
+    (
+        "wrong rank",
+        replace_with(shape=(100, 2), dtype="f4", chunks=(100, 2), fletcher32=True),
+        "expected shapes",
+    ),
     ("wrong type", replace_with(data=np.zeros(100, "f8"), **{**CHUNKED, "chunks": (100,)}), "expected types"),
-    ("wrong byte order", replace_with(data=np.zeros(9, ">f4"), chunks=(9,), fletcher32=True), "expected types"),
-    ("references", replace_with(shape=(9,), dtype=h5py.ref_dtype, chunks=(9,), fletcher32=True), "expected types"),
-    ("any-length numbers", replace_with(shape=(9,), dtype=h5py.vlen_dtype("f4"), chunks=(9,)), "known filters"),
-    ("compound", replace_with(data=np.zeros(9, [("a", "f4")]), chunks=(9,), fletcher32=True), "expected types"),
+    (
+        "wrong byte order",
+        replace_with(data=np.zeros(9, ">f4"), chunks=(9,), fletcher32=True),
+        "expected types",
+    ),
+    (
+        "references",
+        replace_with(shape=(9,), dtype=h5py.ref_dtype, chunks=(9,), fletcher32=True),
+        "expected types",
+    ),
+    (
+        "any-length numbers",
+        replace_with(shape=(9,), dtype=h5py.vlen_dtype("f4"), chunks=(9,)),
+        "known filters",
+    ),
+    (
+        "compound",
+        replace_with(data=np.zeros(9, [("a", "f4")]), chunks=(9,), fletcher32=True),
+        "expected types",
+    ),
     ("any-length text", text_of_any_length, "known filters"),
     ("unknown name", add_group, "expected names"),
     ("cycle", add_cycle, "expected names"),
@@ -186,7 +214,9 @@ HOSTILE: list[tuple[str, Callable[[Any], None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "rule"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
-def test_that_hostile_files_are_refused_by_rule(foreign: Path, change: Callable[[Any], None], rule: str) -> None:
+def test_that_hostile_files_are_refused_by_rule(
+    foreign: Path, change: Callable[[Any], None], rule: str
+) -> None:
     with h5py.File(foreign, "r+") as file:
         change(file)
     started = time.monotonic()
@@ -199,7 +229,9 @@ def test_that_hostile_files_are_refused_by_rule(foreign: Path, change: Callable[
 def test_that_the_child_passes_its_refusal_on(foreign: Path, change: Callable[[Any], None]) -> None:
     with h5py.File(foreign, "r+") as file:
         change(file)
-    with pytest.raises(UntrustedFileError, match=r"foreign.h5 was not read: /run/pretraining/loss/loss.*\(rule: "):
+    with pytest.raises(
+        UntrustedFileError, match=r"foreign.h5 was not read: /run/pretraining/loss/loss.*\(rule: "
+    ):
         read_tables(foreign)
 
 
@@ -243,7 +275,7 @@ def test_that_cuts_anywhere_are_noticed(foreign: Path, whole_file: bytes) -> Non
 
 
 def test_that_a_flipped_bit_is_noticed_or_harmless(foreign: Path, whole_file: bytes) -> None:
-    expected = {name: values for name, values in rows("pretraining", "steps", 0, 100).items()}
+    expected = rows("pretraining", "steps", 0, 100)
     chance = random.Random(2)
     refused = 0
     for _ in range(12):
@@ -259,7 +291,9 @@ def test_that_a_flipped_bit_is_noticed_or_harmless(foreign: Path, whole_file: by
     assert refused > 0
 
 
-def test_that_a_file_which_stops_the_child_is_given_up(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_a_file_which_stops_the_child_is_given_up(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(safe_open, "PROBE_SECONDS", -1e9)
     started = time.monotonic()
     monkeypatch.setattr(safe_open, "_next_line", lambda lines, timeout: "ready" if timeout > 0 else None)
