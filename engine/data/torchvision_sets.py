@@ -277,12 +277,13 @@ def fetch(title: str, file: RemoteFile, folder: Path, loading: Loading) -> None:
                 temporary.replace(destination)
                 return
             reasons.append("what came is not the expected file")
+        except urllib.error.HTTPError as error:
+            reasons.append(str(error))
+            error.close()
+        except urllib.error.URLError as error:
+            reasons.append(str(error.reason))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            answered = isinstance(error, urllib.error.HTTPError) or not isinstance(
-                error, urllib.error.URLError
-            )
-            reason = error if answered else error.reason
-            reasons.append(str(reason) or type(error).__name__)
+            reasons.append(str(error) or type(error).__name__)
         finally:
             temporary.unlink(missing_ok=True)
     raise DownloadError(
