@@ -197,7 +197,7 @@ class MainWindow(QMainWindow):
         self.setup.submitted.connect(self.submit)
         self.setup.open_asked.connect(self._open)
         self.setup.save_asked.connect(self._save)
-        self.setup.form.changed.connect(self._update_commands)
+        self.setup.changed.connect(self._update_commands)
         self.inspector.export_asked.connect(self._export_weights)
         self.log.unread_changed.connect(self._mark_log)
 
@@ -219,7 +219,7 @@ class MainWindow(QMainWindow):
             dock.setFloating(False)
             dock.setVisible(name != "inspector" or self.width() >= WIDE)
         self.resizeDocks([self.docks["setup"], self.docks["inspector"]], [400, 270], Qt.Orientation.Horizontal)
-        self.resizeDocks([self.docks["runs"]], [max(150, self.height() // 5)], Qt.Orientation.Vertical)
+        self.resizeDocks([self.docks["runs"]], [max(190, self.height() // 4)], Qt.Orientation.Vertical)
 
     # starting and ending --------------------------------------------------------------------------------
     def start(self) -> None:

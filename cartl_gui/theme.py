@@ -123,8 +123,21 @@ def style_sheet(colours: Scheme) -> str:
     QToolBar::separator {{ background: {c.border}; width: 1px; margin: 5px 6px; }}
     QStatusBar {{ border-top: 1px solid {c.border}; }}
     QStatusBar::item {{ border: none; }}
-    QDockWidget {{ titlebar-close-icon: none; font-weight: 600; }}
+    QDockWidget {{ font-weight: 600; }}
+    QDockWidget::title {{ background: {c.window}; padding: 7px 8px 5px 10px; }}
     QDockWidget > QWidget {{ font-weight: 400; }}
+    QLineEdit {{ border: 1px solid {c.border}; border-radius: 4px; padding: 3px 5px; background: {c.base};
+                 selection-background-color: {c.accent}; selection-color: {c.on_accent}; }}
+    QLineEdit:focus {{ border: 1px solid {c.accent}; }}
+    QComboBox QLineEdit {{ border: none; padding: 0; background: transparent; }}
+    QScrollBar:vertical {{ background: transparent; width: 12px; margin: 0; }}
+    QScrollBar:horizontal {{ background: transparent; height: 12px; margin: 0; }}
+    QScrollBar::handle {{ background: {c.border}; border-radius: 4px; margin: 2px; }}
+    QScrollBar::handle:vertical {{ min-height: 28px; }}
+    QScrollBar::handle:horizontal {{ min-width: 28px; }}
+    QScrollBar::handle:hover {{ background: {c.neutral}; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
     QTabWidget::pane {{ border: none; border-top: 1px solid {c.border}; }}
     QTabBar {{ qproperty-drawBase: 0; }}
     QTabBar::tab {{ padding: 7px 14px 6px 14px; border: none; border-bottom: 2px solid transparent;
@@ -136,6 +149,7 @@ def style_sheet(colours: Scheme) -> str:
                             border-bottom: 1px solid {c.border}; padding: 4px 6px; }}
     QTableView {{ border: 1px solid {c.border}; border-radius: 4px; gridline-color: {c.grid};
                   selection-background-color: {c.selection}; selection-color: {c.text}; }}
+    QTableView::item {{ padding: 0 6px; }}
     QPlainTextEdit {{ border: 1px solid {c.border}; border-radius: 4px; }}
     QFrame[card="true"] {{ background: {c.raised}; border: 1px solid {c.border}; border-radius: 8px; }}
     QFrame[drop="true"] {{ border: 1.5px dashed {c.neutral}; border-radius: 8px; background: transparent; }}
@@ -161,12 +175,15 @@ def style_sheet(colours: Scheme) -> str:
     QToolButton[quiet="true"]:hover {{ background: {c.selection}; }}
     QToolButton[quiet="true"]:checked {{ background: {c.selection}; }}
     QToolButton[quiet="true"]:focus {{ border: 1px solid {c.accent}; }}
+    QToolButton[legend="true"] {{ border: 1px solid transparent; border-radius: 4px; padding: 1px 3px;
+                                  background: transparent; }}
+    QToolButton[legend="true"]:hover {{ background: {c.selection}; }}
+    QToolButton[legend="true"]:focus {{ border: 1px solid {c.accent}; }}
     QToolButton[section="true"] {{ border: none; border-radius: 5px; padding: 6px 4px; text-align: left;
                                    font-weight: 600; background: transparent; }}
     QToolButton[section="true"]:hover {{ background: {c.selection}; }}
     QToolButton[section="true"]:focus {{ background: {c.selection}; }}
-    QLineEdit[bad="true"] {{ border: 1px solid {c.error}; border-radius: 3px; padding: 2px 4px;
-                             background: {c.base}; }}
+    QLineEdit[bad="true"] {{ border: 1px solid {c.error}; }}
     QProgressBar {{ border: 1px solid {c.border}; border-radius: 4px; text-align: center;
                     background: {c.base}; }}
     QProgressBar::chunk {{ background: {c.accent}; border-radius: 3px; }}

@@ -159,6 +159,7 @@ class Section(QWidget):
         self.switch: QCheckBox | None = QCheckBox() if has_switch else None
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 2, 0)
+        row.setSpacing(8)
         row.addWidget(self.header)
         row.addWidget(self.summary, 1)
         row.addWidget(self.count)
@@ -189,7 +190,8 @@ class Section(QWidget):
         """Say how many settings of the section cannot be used."""
         self.count.setText(f"{amount} to mend")
         self.count.setVisible(amount > 0)
-        self.summary.setVisible(amount == 0)
+        if amount:
+            self.summary.setText("")
 
 
 class ConfigForm(QWidget):

@@ -52,6 +52,7 @@ def new_run() -> RunConfig:
 class SetupPanel(QWidget):
     """Edits a study: a list of runs, one of which is in the form."""
 
+    changed = Signal()
     submitted = Signal(object)
     open_asked = Signal()
     save_asked = Signal()
@@ -68,6 +69,8 @@ class SetupPanel(QWidget):
         self._can_submit = True
         self._first_problem: tuple[int, str] | None = None
         self._study: StudyConfig | None = None
+        self._problem_count, self._problem_text = 0, ""
+        self._loading = True
         self.form = ConfigForm()
         self.form.changed.connect(self._edited)
         self.form.focused.connect(self._explain)
@@ -164,6 +167,7 @@ class SetupPanel(QWidget):
 
     def set_study(self, study: StudyConfig) -> None:
         """Show the settings of a study; "reset" goes back to them."""
+        self._loading = True
         self._description = study.description
         self._drafts = [run.model_dump() for run in study.runs]
         self._baselines = copy.deepcopy(self._drafts)
@@ -224,8 +228,11 @@ class SetupPanel(QWidget):
         self.remove_button.setEnabled(amount > 1)
 
     def _show_draft(self) -> None:
+        self._loading = True
         self._offer_starts()
         self.form.set_values(self._drafts[self._index], self._baselines[self._index])
+        self._loading = False
+        self._edited()
 
     def _offer_starts(self) -> None:
         before = [(str(draft.get("name")), "an earlier run of this study") for draft in self._drafts[: self._index]]
@@ -265,7 +272,7 @@ class SetupPanel(QWidget):
             self.set_study(self._presets[name])
 
     def _edited(self) -> None:
-        if not self._drafts:
+        if self._loading:
             return
         name = self.form.rows["name"].value()
         text = f"{self._index + 1} of {len(self._drafts)}: {name}"
@@ -273,9 +280,10 @@ class SetupPanel(QWidget):
             self.chooser.setItemText(self._index, text)
         self._check()
         self._tell()
+        self.changed.emit()
 
     def _check(self) -> None:
-        self._first_problem, self._study, self._problem_count = None, None, 0
+        self._first_problem, self._study, self._problem_count, self._problem_text = None, None, 0, ""
         try:
             self._study = validate(StudyConfig, self.values())  # type: ignore[assignment]
         except ConfigError as error:

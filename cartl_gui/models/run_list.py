@@ -17,8 +17,9 @@ SORT_ROLE = Qt.ItemDataRole.UserRole
 PROGRESS_ROLE = Qt.ItemDataRole.UserRole + 1
 ID_ROLE = Qt.ItemDataRole.UserRole + 2
 
-HEADERS = ("Run", "Study", "State", "Progress", "Clean", "Robust", "Attack", "Created", "Time")
-_RIGHT = {4, 5}
+HEADERS = ("Run", "State", "Progress", "Clean", "Robust", "Time", "Study", "Attack", "Created")
+NAME, STATE, PROGRESS, CLEAN, ROBUST, TIME, STUDY, ATTACK, CREATED = range(9)
+_RIGHT = {CLEAN, ROBUST}
 
 
 class RunListModel(QAbstractTableModel):
@@ -31,7 +32,7 @@ class RunListModel(QAbstractTableModel):
     def set_runs(self, runs: list[RunInfo]) -> None:
         """Show these runs."""
         self.beginResetModel()
-        self._runs = sorted(runs, key=lambda info: info.created, reverse=True)
+        self._runs = sorted(runs, key=lambda info: (info.created, info.id), reverse=True)
         self.endResetModel()
 
     def update_run(self, info: RunInfo) -> None:
@@ -81,13 +82,13 @@ class RunListModel(QAbstractTableModel):
             return _sort_key(info, column)
         if role == ID_ROLE:
             return info.id
-        if role == PROGRESS_ROLE and column == 3:
+        if role == PROGRESS_ROLE and column == PROGRESS:
             return info.progress
         if role == Qt.ItemDataRole.TextAlignmentRole and column in _RIGHT:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
             return _tip(info, column)
-        if role == Qt.ItemDataRole.ForegroundRole and column == 2:
+        if role == Qt.ItemDataRole.ForegroundRole and column == STATE:
             colours = theme.scheme()
             return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
         if role == Qt.ItemDataRole.AccessibleTextRole:
@@ -96,7 +97,7 @@ class RunListModel(QAbstractTableModel):
 
 
 def _text(info: RunInfo, column: int) -> str:
-    if column == 2:
+    if column == STATE:
         word = words.STATE_WORDS[info.state]
         if info.state == "running" and info.stage:
             return f"{word}: {STAGE_TITLES[info.stage].lower()}"
@@ -106,31 +107,31 @@ def _text(info: RunInfo, column: int) -> str:
     result = info.result
     return (
         info.name,
-        info.study,
         "",
         f"{100 * info.progress:.0f} %",
         words.percent(result.clean_accuracy.value) if result else "",
         words.percent(result.robust_accuracy.value) if result else "",
+        words.ending(info),
+        info.study,
         result.attack if result else (info.config.attack.title if info.config.attack else ""),
         words.clock(info.created),
-        words.ending(info),
     )[column]
 
 
 def _sort_key(info: RunInfo, column: int) -> Any:
     result = info.result
     return (
-        info.name.lower(), info.study.lower(), words.STATE_WORDS[info.state], info.progress,
+        info.name.lower(), words.STATE_WORDS[info.state], info.progress,
         result.clean_accuracy.value if result else -1.0, result.robust_accuracy.value if result else -1.0,
-        _text(info, 6), info.created, info.seconds,
+        info.seconds, info.study.lower(), _text(info, ATTACK), info.created,
     )[column]  # fmt: skip
 
 
 def _tip(info: RunInfo, column: int) -> str:
-    if column == 2 and info.reason:
+    if column == STATE and info.reason:
         return info.reason
-    if column in (4, 5) and info.result:
-        share = info.result.clean_accuracy if column == 4 else info.result.robust_accuracy
+    if column in _RIGHT and info.result:
+        share = info.result.clean_accuracy if column == CLEAN else info.result.robust_accuracy
         return f"{words.interval(share)}, 95 % interval, {info.result.samples:,} images, {info.result.attack}"
     return f"{info.name}\n{info.id}\n{words.pretraining(info.config)}; {words.transfer(info.config)}"
 
@@ -155,8 +156,8 @@ class RunFilter(QSortFilterProxyModel):
         assert isinstance(model, RunListModel)
         info = model.run_at(row)
         about = " ".join(
-            (info.name, info.study, _text(info, 2), words.pretraining(info.config), words.transfer(info.config),
-             _text(info, 6), info.id)
+            (info.name, info.study, _text(info, STATE), words.pretraining(info.config), words.transfer(info.config),
+             _text(info, ATTACK), info.id)
         ).lower()  # fmt: skip
         return all(word in about for word in self._words)
 

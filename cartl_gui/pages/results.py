@@ -97,6 +97,7 @@ class ResultsPage(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.table.cellDoubleClicked.connect(self._open)
         note = WrappedLabel("muted")
         note.setText("Shares are in percent of the attacked test images, with 95 % Wilson intervals in brackets.")
@@ -152,8 +153,6 @@ class ResultsPage(QWidget):
                 if item is None:
                     item = QTableWidgetItem()
                     self.table.setItem(row, column, item)
-                    if column in (3, 4, 5):
-                        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 if item.text() != text:
                     item.setText(text)
 

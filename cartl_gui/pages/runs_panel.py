@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import words
-from cartl_gui.models.run_list import ID_ROLE, ProgressDelegate, RunFilter, RunListModel
+from cartl_gui.models.run_list import CREATED, ID_ROLE, PROGRESS, ProgressDelegate, RunFilter, RunListModel
 from engine.events import RunInfo
 
 
@@ -55,7 +55,7 @@ class RunsPanel(QWidget):
         self.table = RunTable()
         self.table.setModel(self.proxy)
         self.table.setAccessibleName("Runs")
-        self.table.setItemDelegateForColumn(3, ProgressDelegate(self.table))
+        self.table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(self.table))
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setShowGrid(False)
@@ -70,11 +70,11 @@ class RunsPanel(QWidget):
         header.setHighlightSections(False)
         header.setStretchLastSection(True)
         header.setSectionsMovable(True)
-        for column, width in enumerate((150, 130, 150, 110, 70, 70, 190, 110, 160)):
+        for column, width in enumerate((150, 170, 110, 70, 70, 190, 130, 200, 110)):
             header.resizeSection(column, width)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.table.setSortingEnabled(True)
-        self.table.sortByColumn(7, Qt.SortOrder.DescendingOrder)
+        self.table.sortByColumn(CREATED, Qt.SortOrder.DescendingOrder)
         self.table.selectionModel().selectionChanged.connect(self._selected)
         self.table.doubleClicked.connect(self._opened)
         self.table.opened.connect(self._open_current)

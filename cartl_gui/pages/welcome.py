@@ -159,6 +159,8 @@ class WelcomePage(QScrollArea):
         grid.setColumnMinimumWidth(1, 250)
         column.addLayout(grid)
         column.addStretch(1)
+        for label in inner.findChildren(WrappedLabel):
+            label.setMinimumWidth(230)
         inner.setMaximumWidth(1060)
         holder = QWidget()
         row = QHBoxLayout(holder)

@@ -58,9 +58,10 @@ class LegendEntry(QToolButton):
         self.name, self.style_of_curve = name, style
         self.setCheckable(True)
         self.setChecked(True)
-        self.setProperty("quiet", "true")
+        self.setProperty("legend", "true")
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.setIconSize(QSize(22, 12))
+        self.toggled.connect(self._strike)
         self.setText(name)
         self.setAccessibleName(f"Show {name}")
         self.setToolTip(f"Show or hide {name}")
@@ -68,6 +69,11 @@ class LegendEntry(QToolButton):
     def set_value(self, text: str) -> None:
         """Show the curve's value beside its name."""
         self.setText(f"{self.name}  {text}" if text else self.name)
+
+    def _strike(self, on: bool) -> None:
+        font = self.font()
+        font.setStrikeOut(not on)
+        self.setFont(font)
 
     def recolour(self, colours: Scheme) -> None:
         """Draw the sample of the line anew."""
@@ -183,6 +189,7 @@ class PlotPanel(QFrame):
         self.widget.setAccessibleName(title)
         self.plot: pg.PlotItem = self.widget.getPlotItem()
         self.plot.hideButtons()
+        self.plot.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.setMenuEnabled(False)
         self.view: pg.ViewBox = self.plot.getViewBox()
         self.view.setMouseMode(pg.ViewBox.RectMode)
@@ -380,7 +387,7 @@ class PlotPanel(QFrame):
         axis.setPen(pg.mkPen(self.colours.neutral, width=self.scale))
         axis.setTextPen(pg.mkPen(self.colours.muted))
         axis.setTickFont(font)
-        axis.setStyle(tickLength=round(-4 * self.scale), tickTextOffset=round(3 * self.scale))
+        axis.setStyle(tickLength=round(4 * self.scale), tickTextOffset=round(3 * self.scale))
         axis.label.setFont(font)
 
     def recolour(self, colours: Scheme) -> None:

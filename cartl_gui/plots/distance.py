@@ -24,7 +24,7 @@ class DistancePlot(PlotPanel):
     empty_text = "How far apart clean and adversarial features are in each block appears here after the first epoch."
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Feature distance, clean to adversarial", "epoch", "block", parent=parent)
+        super().__init__("Feature distance per block", "epoch", "block", parent=parent)
         self.log_button.setToolTip("Logarithmic colour scale")
         self.legend_button.setToolTip("Colour scale")
         self.image = pg.ImageItem()
@@ -44,8 +44,8 @@ class DistancePlot(PlotPanel):
         self._bar.addItem(self._bar_image)
         self.widget.centralWidget.layout.addItem(self._bar, 2, 3)
         self._boundary = pg.InfiniteLine(angle=0, movable=False)
-        self._boundary_text = pg.TextItem(anchor=(1, 1))
-        for item in (self._boundary, self._boundary_text):
+        self._shadow = pg.InfiniteLine(angle=0, movable=False)
+        for item in (self._shadow, self._boundary):
             self.plot.addItem(item, ignoreBounds=True)
             item.hide()
         self.legend_button.toggled.connect(self._bar.setVisible)
@@ -58,6 +58,7 @@ class DistancePlot(PlotPanel):
         self._distance = np.empty((0, 0))
         self._names: tuple[str, ...] = ()
         self._border: int | None = None
+        self._is_source = False
         self._levels = (0.0, 1.0)
 
     def consume(self, data: RunData, stage: StageName) -> None:
@@ -72,6 +73,7 @@ class DistancePlot(PlotPanel):
         self._epochs = max(float(layout.epochs) if layout else 1.0, float(self._epoch[-1]))
         self._names = layout.block_names if layout else ()
         self._border = layout.boundary if layout else None
+        self._is_source = stage == "pretraining"
         self._draw()
 
     def clear(self) -> None:
@@ -79,8 +81,8 @@ class DistancePlot(PlotPanel):
         super().clear()
         self._forget()
         self.image.clear()
-        for item in (self._boundary, self._boundary_text):
-            item.hide()
+        self._shadow.hide()
+        self._boundary.hide()
 
     def _draw(self) -> None:
         edges = column_edges(self._epoch)
@@ -101,12 +103,21 @@ class DistancePlot(PlotPanel):
         step = max(1, -(-blocks // 18))
         self.plot.getAxis("left").setTicks([[(n, str(n)) for n in range(1, blocks + 1, step)]])
         has_border = self._border is not None and 0 < self._border < blocks
-        self._boundary.setVisible(has_border)
-        self._boundary_text.setVisible(has_border)
-        if has_border and self._border is not None:
-            self._boundary.setPos(self._border + 0.5)
-            self._boundary_text.setText(f"blocks 1–{self._border} frozen")
-            self._boundary_text.setPos(self._epochs + 0.5, self._border + 0.5)
+        for line in (self._shadow, self._boundary):
+            line.setVisible(has_border)
+            line.setPos((self._border or 0) + 0.5)
+        self._say_border()
+
+    def _say_border(self) -> None:
+        if not self._boundary.isVisible():
+            self.say("")
+            return
+        blocks = f"blocks 1–{self._border}" if self._border != 1 else "block 1"
+        self.say(f"dashed line: {blocks} {'will be' if self._is_source else 'are'} frozen")
+
+    def _after_pointing(self) -> None:
+        super()._after_pointing()
+        self._say_border()
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         if not self.log_button.isChecked():
@@ -151,18 +162,15 @@ class DistancePlot(PlotPanel):
     def recolour(self, colours: Scheme) -> None:
         """Put on the colours of a scheme."""
         super().recolour(colours)
-        if not hasattr(self, "_boundary_text"):
+        if not hasattr(self, "_boundary"):
             return
         self.style_axis(self._bar.getAxis("right"))
         self._bar.getAxis("right").setWidth(round(44 * self.scale))
         self._bar.setFixedWidth(round(58 * self.scale))
-        white = QColor("#ffffff")
-        pen = pg.mkPen(white, width=2 * self.scale)
-        pen.setDashPattern([5, 3])
+        self._shadow.setPen(pg.mkPen(QColor("#000000"), width=2 * self.scale))
+        pen = pg.mkPen(QColor("#ffffff"), width=2 * self.scale)
+        pen.setDashPattern([4, 3])
         self._boundary.setPen(pen)
-        self._boundary_text.setColor(white)
-        self._boundary_text.setFont(self.font_of_plot(bold=True))
-        self._boundary_text.fill = pg.mkBrush(QColor(0, 0, 0, 120))
 
 
 def column_edges(positions: np.ndarray) -> np.ndarray:

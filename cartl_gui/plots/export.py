@@ -54,10 +54,11 @@ class Figure:
         widget.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
         widget.resize(round(self.size.width()), max(40, round(self.size.height() - self._top)))
         widget.show()
+        widget.resizeEvent(None)
         scrap = QImage(QSize(8, 8), QImage.Format.Format_RGB32)
         for _ in range(3):  # the axes learn how much room their numbers need while they are painted
             painter = QPainter(scrap)
-            widget.scene().render(painter, QRectF(0, 0, 8, 8), widget.viewRect())
+            widget.scene().render(painter, QRectF(0, 0, 8, 8), widget.sceneRect())
             painter.end()
             QCoreApplication.sendPostedEvents(None, 0)
         for item in widget.scene().items():
@@ -71,7 +72,7 @@ class Figure:
         self._paint_head(painter)
         widget = self._twin.widget
         target = QRectF(0, self._top, self.size.width(), self.size.height() - self._top)
-        widget.scene().render(painter, target, widget.viewRect(), Qt.AspectRatioMode.IgnoreAspectRatio)
+        widget.scene().render(painter, target, widget.sceneRect(), Qt.AspectRatioMode.IgnoreAspectRatio)
 
     def close(self) -> None:
         """Take the copy apart."""

@@ -10,9 +10,9 @@ from cartl_gui.run_data import RunData
 from engine.config import StageName
 
 _CURVES = {
-    "loss": ("loss", CurveStyle(0, width=1.0)),
+    "loss": ("total", CurveStyle(0, width=1.0)),
     "cross_entropy": ("cross-entropy", CurveStyle(1, width=1.0)),
-    "feature_term": ("λ · feature distance", CurveStyle(2, width=1.0)),
+    "feature_term": ("λ·distance", CurveStyle(2, width=1.0)),
 }
 
 

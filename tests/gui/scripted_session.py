@@ -353,6 +353,8 @@ def layer_rows(layout: StageLayout, epoch: int, random: np.random.Generator) -> 
     progress = epoch / layout.epochs
     distance = 0.02 * 1.45**blocks * (1.4 - progress) * random.normal(1, 0.05, len(blocks))
     norms = (1.2 + 0.25 * blocks) * (1 + 0.6 * progress) * random.normal(1, 0.02, len(blocks))
+    if layout.stage == "finetuning" and layout.boundary:
+        norms[: layout.boundary] = 1.2 + 0.25 * blocks[: layout.boundary]
     if "NEFT" in layout.title:
         norms[layout.boundary :] = 0.4
     return {
