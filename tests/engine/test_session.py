@@ -1,0 +1,351 @@
+"""Whole runs through the session: stages, pause, stop, kill, resume, queue and failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.config import StudyConfig, parse_study
+from engine.errors import ConfigError, StoreError
+from engine.events import (
+    AttackProgress,
+    CheckpointSaved,
+    EngineEvent,
+    Exported,
+    QueueEmpty,
+    RequestFailed,
+    RowsAdded,
+    RunChanged,
+    RunOpened,
+    StageStarted,
+)
+from engine.models.spec import ModelSpec
+from engine.store.checkpoints import load_weights
+from engine.store.run_reader import read_record, read_tables
+from engine.store.workspace import Workspace
+from tests.engine.small import (
+    CHAIN,
+    assert_same_bits,
+    carry_out,
+    chain,
+    follow,
+    open_session,
+    wait_for,
+    weights_of,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """An undisturbed run through all stages, with the events it sent."""
+    workspace = tmp_path_factory.mktemp("finished")
+    events: list[EngineEvent] = []
+    with open_session(workspace) as session:
+        (info,) = session.submit(chain())
+        ended = follow(session, [info.id], each=events.append)
+    return workspace, {"info": ended[info.id], "events": events}
+
+
+def test_that_a_run_goes_through_its_stages_and_keeps_weights_tables_and_result(finished) -> None:
+    workspace, seen = finished
+    info = seen["info"]
+    assert (info.state, info.reason, info.progress) == ("finished", "", 1.0)
+    stages = [event.layout.stage for event in seen["events"] if isinstance(event, StageStarted)]
+    assert stages == ["pretraining", "finetuning", "attack"]
+    record = read_record(Workspace(workspace).folder(info.id))
+    assert record.weights == ("pretraining", "finetuning")
+    steps = record.tables["pretraining"]["steps"]
+    assert steps["step"].tolist() == list(range(6))
+    assert np.isfinite(steps["feature_distance"]).all()
+    np.testing.assert_allclose(
+        steps["loss"], steps["cross_entropy"] + steps["feature_term"], rtol=1e-5, atol=1e-6
+    )
+    layers = record.tables["finetuning"]["layers"]
+    assert layers["epoch"].tolist() == [0.0, 1.0, 2.0]
+    assert layers["distance"].shape == (3, 5)
+    assert record.layouts["finetuning"].boundary == 2
+    samples = record.tables["attack"]["samples"]
+    assert sorted(samples["sample"].tolist()) == list(range(40))
+    assert info.result.clean_accuracy.value == pytest.approx(samples["clean_correct"].mean())
+    assert info.result.robust_accuracy.value == pytest.approx(samples["robust"].mean())
+    assert info.result.attack == "PGD-3, Linf 8/255, 2 restarts"
+
+
+def test_that_events_carry_the_same_rows_as_the_file(finished) -> None:
+    workspace, seen = finished
+    _, tables = read_tables(Workspace(workspace).folder(seen["info"].id).metrics_path)
+    for stage, own in tables.items():
+        for table, columns in own.items():
+            parts = [
+                event.columns
+                for event in seen["events"]
+                if isinstance(event, RowsAdded) and (event.stage, event.table) == (stage, table)
+            ]
+            for name, values in columns.items():
+                told = np.concatenate([np.asarray(part[name]) for part in parts]).astype(values.dtype)
+                np.testing.assert_array_equal(told, values, err_msg=f"{stage}/{table}/{name}")
+
+
+def test_that_weights_tell_the_network_its_classes_and_its_history(finished) -> None:
+    workspace, seen = finished
+    path = Workspace(workspace).folder(seen["info"].id).weights_path("finetuning")
+    tensors, metadata = load_weights(path)
+    spec = ModelSpec.from_metadata(metadata)
+    assert spec.class_names == tuple("0123456789")
+    assert (spec.num_halved, spec.boundary, len(spec.history)) == (3, 2, 2)
+    assert not any("parametrizations" in name for name in tensors)
+    model = spec.build(tensors).eval()
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, 16, 16)).shape == (2, 10)
+
+
+def test_that_a_second_run_in_the_same_process_gives_the_same_bits(finished) -> None:
+    workspace, seen = finished
+    with open_session(workspace) as session:
+        (info,) = session.submit(chain())
+        again = follow(session, [info.id])[info.id]
+    assert_same_bits(weights_of(workspace, again), weights_of(workspace, seen["info"]))
+    assert again.result.robust_accuracy == seen["info"].result.robust_accuracy
+    assert again.id != seen["info"].id
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_that_a_run_paused_at_any_moment_ends_with_the_same_bits(tmp_path: Path, finished, moment: int) -> None:
+    straight_workspace, seen = finished
+    pauses = 0
+
+    with open_session(tmp_path) as session:
+        (info,) = session.submit(chain())
+        ended = {"run": info}
+        while ended["run"].state != "finished":
+            event = session.events.get(timeout=60)
+            if isinstance(event, RunChanged):
+                ended["run"] = event.run
+                assert event.run.state in ("created", "running", "paused", "finished"), event.run.reason
+                if event.run.state == "running" and pauses < 4:
+                    pauses += 1
+                    time.sleep(0.05 + 0.11 * moment)
+                    session.pause()
+                elif event.run.state == "paused":
+                    session.resume(info.id)
+    assert pauses
+    assert_same_bits(weights_of(tmp_path, ended["run"]), weights_of(straight_workspace, seen["info"]))
+    _same_tables(tmp_path, ended["run"].id, straight_workspace, seen["info"].id)
+
+
+def _same_tables(one: Path, one_id: str, other: Path, other_id: str) -> None:
+    """All rows are equal but for those that tell time."""
+    _, first = read_tables(Workspace(one).folder(one_id).metrics_path)
+    _, second = read_tables(Workspace(other).folder(other_id).metrics_path)
+    for stage, tables in second.items():
+        for table, columns in tables.items():
+            for name, values in columns.items():
+                if name not in ("seconds", "images_per_second"):
+                    np.testing.assert_array_equal(first[stage][table][name], values, err_msg=f"{stage}/{name}")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from engine import api
+from engine.config import parse_study
+from engine.events import RunChanged, CheckpointSaved, RowsAdded
+session = api.Session(Path(sys.argv[1])); session.open()
+session.submit(parse_study(Path(sys.argv[2]).read_text()), resume=True)
+while True:
+    event = session.events.get()
+    if isinstance(event, RunChanged) and event.run.state == "finished":
+        break
+    if isinstance(event, (CheckpointSaved, RowsAdded)):
+        print(event.stage, flush=True)
+session.close()
+"""
+
+
+@pytest.mark.parametrize("kill_after", [1, 4, 7])
+def test_that_a_killed_run_opens_and_resumes_to_the_same_bits(tmp_path: Path, finished, kill_after: int) -> None:
+    straight_workspace, seen = finished
+    settings = tmp_path / "chain.toml"
+    settings.write_text(CHAIN)
+    workspace = tmp_path / "workspace"
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(workspace), str(settings)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    for _ in range(kill_after):
+        assert child.stdout.readline()
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+    (killed,) = Workspace(workspace).runs()
+    assert killed.state == "interrupted"
+    assert read_record(Workspace(workspace).folder(killed.id)).layouts
+    with open_session(workspace) as session:
+        session.resume(killed.id)
+        ended = follow_until_finished(session, killed.id)
+    assert_same_bits(weights_of(workspace, ended), weights_of(straight_workspace, seen["info"]))
+    _same_tables(workspace, killed.id, straight_workspace, seen["info"].id)
+    assert ended.result == _without_time(seen["info"].result, ended.result)
+
+
+def follow_until_finished(session, run_id: str):
+    """The run's last line, once it is finished."""
+    while True:
+        event = session.events.get(timeout=60)
+        assert not isinstance(event, RequestFailed), event.message
+        if isinstance(event, RunChanged) and event.run.id == run_id:
+            assert event.run.state != "failed", event.run.reason
+            if event.run.state == "finished":
+                return event.run
+
+
+def _without_time(result, other):
+    from dataclasses import replace
+
+    return replace(result, seconds=other.seconds)
+
+
+def test_that_stop_answers_within_one_attack_step(tmp_path: Path) -> None:
+    study = chain("pretraining.attack.steps=2000", "pretraining.attack.step_size=0.001", "pretraining.epochs=50")
+    with open_session(tmp_path) as session:
+        (info,) = session.submit(study)
+        wait_for(session, StageStarted)
+        time.sleep(1.0)
+        asked = time.monotonic()
+        session.stop(info.id)
+        ended = follow(session, [info.id])[info.id]
+        assert time.monotonic() - asked < 3.0
+    assert ended.state == "stopped"
+
+
+def test_that_submitting_again_with_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
+    study = _two_runs()
+    first = carry_out(tmp_path, study)
+    longer = StudyConfig(
+        title=study.title, runs=[*study.runs, study.runs[1].model_copy(update={"name": "third"})]
+    )
+    with open_session(tmp_path) as session:
+        made = {info.name: info for info in session.submit(longer, resume=True)}
+        ended = follow(session, [made["third"].id])
+    assert {name: made[name].id for name in first} == {name: info.id for name, info in first.items()}
+    assert ended[made["third"].id].state == "finished"
+
+
+def _two_runs() -> StudyConfig:
+    study = chain("pretraining.epochs=1", "finetuning.epochs=1", "finetuning.num_finetuned_blocks=1")
+    whole = study.runs[0]
+    first = whole.model_copy(update={"name": "source", "finetuning": None, "attack": None})
+    second = whole.model_copy(update={"name": "transfer", "pretraining": None, "start_from": "source"})
+    return StudyConfig(title="two", runs=[first, second])
+
+
+def test_that_a_transfer_starts_from_the_weights_of_an_earlier_run_or_file(tmp_path: Path) -> None:
+    made = carry_out(tmp_path, _two_runs())
+    assert made["transfer"].state == "finished"
+    source = weights_of(tmp_path, made["source"], "pretraining")
+    transfer = weights_of(tmp_path, made["transfer"])
+    for name in ("stem.weight", "blocks.1.conv1.weight", "blocks.4.bn.running_mean", "mean", "std"):
+        assert torch.equal(source[name], transfer[name]), name
+    exported = tmp_path / "exported.safetensors"
+    with open_session(tmp_path) as session:
+        session.export_weights(made["transfer"].id, "finetuning", exported)
+        wait_for(session, Exported)
+        attack = _two_runs().runs[1].model_copy(
+            update={"name": "attack", "finetuning": None, "start_from": str(exported), "target": None, "source": None,
+                    "model": None}
+        )  # fmt: skip
+        (info,) = session.submit(StudyConfig(title="attack", runs=[attack]))
+        ended = follow(session, [info.id])[info.id]
+    assert ended.state == "finished", ended.reason
+    assert ended.result.robust_accuracy == made["transfer"].result.robust_accuracy
+
+
+def test_that_a_failed_run_says_why_and_the_queue_goes_on(tmp_path: Path) -> None:
+    study = _two_runs()
+    broken = study.runs[0].model_copy(
+        update={"name": "broken", "source": study.runs[0].source.model_copy(update={"name": "folder", "path": "/nowhere"})}
+    )
+    orphan = study.runs[1].model_copy(update={"name": "orphan", "start_from": "broken"})
+    made = carry_out(tmp_path, StudyConfig(title="broken", runs=[broken, orphan, study.runs[0]]))
+    assert made["broken"].state == "failed"
+    assert "/nowhere" in made["broken"].reason
+    assert made["orphan"].state == "failed"
+    assert "starts from broken, which has no weights yet" in made["orphan"].reason
+    assert made["source"].state == "finished"
+
+
+def test_that_a_diverging_run_ends_with_the_step_and_what_to_do(tmp_path: Path) -> None:
+    made = carry_out(tmp_path, chain("pretraining.learning_rate=10", "pretraining.epochs=60",
+                                     "pretraining.schedule=constant", "pretraining.feature_weight=1000"))  # fmt: skip
+    assert made["chain"].state == "failed"
+    assert "Lower the learning rate" in made["chain"].reason
+
+
+def test_that_starting_from_something_unknown_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    study = _two_runs()
+    lost = StudyConfig(title="lost", runs=[study.runs[1]])
+    with open_session(tmp_path) as session:
+        with pytest.raises(ConfigError, match="there is no run earlier in the study"):
+            session.submit(lost)
+    assert Workspace(tmp_path).runs() == []
+
+
+def test_that_a_second_session_is_read_only_and_says_who_holds_the_workspace(tmp_path: Path) -> None:
+    with open_session(tmp_path), open_session(tmp_path / "." ) as second:
+        listed = second.events.get(timeout=10)
+        assert "is in use by process" in listed.read_only
+        with pytest.raises(StoreError):
+            second.submit(chain())
+
+
+def test_that_runs_can_be_opened_while_one_is_running(tmp_path: Path) -> None:
+    with open_session(tmp_path) as session:
+        (info,) = session.submit(chain())
+        wait_for(session, CheckpointSaved)
+        session.open_run(info.id)
+        record = wait_for(session, RunOpened).record
+        assert record.layouts.keys() == {"pretraining", "finetuning", "attack"}
+        assert len(record.tables["pretraining"]["steps"]["step"]) >= 1
+        follow(session, [info.id])
+
+
+def test_that_tables_are_exported_with_a_column_per_block(tmp_path: Path, finished) -> None:
+    workspace, seen = finished
+    with open_session(workspace) as session:
+        session.export_tables(seen["info"].id, tmp_path / "csv")
+        wait_for(session, Exported)
+    header, *rows = (tmp_path / "csv" / "finetuning-layers.csv").read_text().splitlines()
+    assert header.split(",")[:4] == ["step", "epoch", "distance 1", "distance 2"]
+    assert len(rows) == 3
+
+
+def test_that_an_idle_queue_can_be_paused_and_what_waits_is_stopped(tmp_path: Path) -> None:
+    with open_session(tmp_path) as session:
+        wait_for(session, QueueEmpty)
+        session.pause()
+        assert wait_for(session, QueueEmpty).paused
+        runs = session.submit(_two_runs())
+        session.stop_all()
+        ended = follow(session, [info.id for info in runs])
+    assert {ended[info.id].state for info in runs} == {"stopped"}
+
+
+def test_that_the_attack_reports_figures_on_the_way(finished) -> None:
+    _, seen = finished
+    progress = [event for event in seen["events"] if isinstance(event, AttackProgress)]
+    assert [event.done for event in progress] == [20, 40]
+    assert progress[-1].robust_accuracy == pytest.approx(seen["info"].result.robust_accuracy.value)
+
+
+def test_that_a_study_with_an_unknown_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no such setting"):
+        parse_study(CHAIN + "\nstep = 3\n")
