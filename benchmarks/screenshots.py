@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "gui"))
 
 from PySide6.QtCore import QSettings, QSize
 from PySide6.QtTest import QTest
-from scripted_session import ScriptedSession, demo_study, earlier_run
+from scripted_session import ScriptedSession, demo_study
 
 from cartl_gui.app import make_application
 from cartl_gui.dialogs.export_dialog import ExportDialog

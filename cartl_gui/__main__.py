@@ -15,7 +15,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="cartl-gui",
         description="See, layer by layer, why a transferred network keeps or loses its adversarial robustness.",
     )
-    parser.add_argument("study", nargs="?", type=Path, metavar="STUDY.toml", help="settings to propose in the form")
+    parser.add_argument(
+        "study", nargs="?", type=Path, metavar="STUDY.toml", help="settings to propose in the form"
+    )
     parser.add_argument("--workspace", type=Path, help="folder of runs; made if it does not exist")
     parser.add_argument("--demo", action="store_true", help="start the built-in demo at once")
     options = parser.parse_args(argv)

@@ -36,7 +36,9 @@ class FailureWatch:
         self.path = folder / "window.log"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._handler = RotatingFileHandler(self.path, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
+            self._handler = RotatingFileHandler(
+                self.path, maxBytes=1_000_000, backupCount=3, encoding="utf-8"
+            )
             self._crash_file = open(folder / "crash.log", "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             self._post("warning", f"no log file: {error}")
@@ -75,7 +77,10 @@ class FailureWatch:
         if hook.exc_type is SystemExit:
             return
         trace = traceback.format_exception(hook.exc_type, hook.exc_value, hook.exc_traceback)
-        text = f"Thread {hook.thread.name if hook.thread else '?'} ended with an error.\n" + "".join(trace).rstrip()
+        text = (
+            f"Thread {hook.thread.name if hook.thread else '?'} ended with an error.\n"
+            + "".join(trace).rstrip()
+        )
         self._log.error(text)
         self._post("error", text)
 

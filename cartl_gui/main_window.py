@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, QUrl
-from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtGui import (
+    QAction,
+    QActionGroup,
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDropEvent,
+    QGuiApplication,
+)
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
@@ -218,7 +226,9 @@ class MainWindow(QMainWindow):
         for name, dock in self.docks.items():
             dock.setFloating(False)
             dock.setVisible(name != "inspector" or self.width() >= WIDE)
-        self.resizeDocks([self.docks["setup"], self.docks["inspector"]], [400, 270], Qt.Orientation.Horizontal)
+        self.resizeDocks(
+            [self.docks["setup"], self.docks["inspector"]], [400, 270], Qt.Orientation.Horizontal
+        )
         self.resizeDocks([self.docks["runs"]], [max(190, self.height() // 4)], Qt.Orientation.Vertical)
 
     # starting and ending --------------------------------------------------------------------------------
@@ -360,7 +370,9 @@ class MainWindow(QMainWindow):
             self._edit(study)
 
     def _open(self) -> None:
-        path, _kind = QFileDialog.getOpenFileName(self, "Open settings", self.settings.folder, "Settings (*.toml)")
+        path, _kind = QFileDialog.getOpenFileName(
+            self, "Open settings", self.settings.folder, "Settings (*.toml)"
+        )
         if path:
             self.open_file(path)
 
@@ -391,11 +403,15 @@ class MainWindow(QMainWindow):
 
     def _stop(self) -> None:
         info = self._selected_info()
-        if info is not None and self._sure(f"Stop “{info.name}”?", "What it measured is kept, and it can be resumed."):
+        if info is not None and self._sure(
+            f"Stop “{info.name}”?", "What it measured is kept, and it can be resumed."
+        ):
             self.session.stop(info.id)
 
     def _stop_all(self) -> None:
-        if self._sure("Stop all runs?", "The running run stops and the queue is emptied. What was measured is kept."):
+        if self._sure(
+            "Stop all runs?", "The running run stops and the queue is emptied. What was measured is kept."
+        ):
             self.session.stop_all()
 
     def _show_selected(self) -> None:

@@ -55,7 +55,9 @@ class GrowingTable:
         for name, values in arrays.items():
             room = self._room.get(name)
             if room is None or room.shape[1:] != values.shape[1:]:
-                room = self._room[name] = np.full((max(64, end), *values.shape[1:]), _gap(values), values.dtype)
+                room = self._room[name] = np.full(
+                    (max(64, end), *values.shape[1:]), _gap(values), values.dtype
+                )
             if len(room) < end:
                 grown = np.full((max(2 * len(room), end), *room.shape[1:]), _gap(room), room.dtype)
                 grown[: self._rows] = room[: self._rows]

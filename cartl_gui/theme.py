@@ -111,6 +111,7 @@ def palette_of(colours: Scheme) -> QPalette:
 def style_sheet(colours: Scheme) -> str:
     """What Fusion and the palette cannot say: cards, the main button, tabs, quiet buttons, error lines."""
     c = colours
+    controls = (ASSETS / "controls").as_posix()
     return f"""
     QToolTip {{ color: {c.text}; background: {c.raised}; border: 1px solid {c.border}; padding: 4px; }}
     QMainWindow::separator {{ background: {c.window}; width: 5px; height: 5px; }}
@@ -129,6 +130,22 @@ def style_sheet(colours: Scheme) -> str:
     QLineEdit {{ border: 1px solid {c.border}; border-radius: 4px; padding: 3px 5px; background: {c.base};
                  selection-background-color: {c.accent}; selection-color: {c.on_accent}; }}
     QLineEdit:focus {{ border: 1px solid {c.accent}; }}
+    QComboBox {{ border: 1px solid {c.border}; border-radius: 4px; padding: 3px 5px; background: {c.raised};
+                 min-height: 1.2em; }}
+    QComboBox:hover {{ border-color: {c.neutral}; }}
+    QComboBox:focus {{ border: 1px solid {c.accent}; }}
+    QComboBox::drop-down {{ border: none; width: 20px; }}
+    QComboBox::down-arrow {{ image: url("{controls}/{c.name}-down.svg"); width: 12px; height: 12px; }}
+    QComboBox QAbstractItemView {{ background: {c.raised}; border: 1px solid {c.border}; padding: 2px;
+                 selection-background-color: {c.selection}; selection-color: {c.text}; }}
+    QCheckBox {{ spacing: 7px; }}
+    QCheckBox::indicator {{ width: 14px; height: 14px; border: 1px solid {c.neutral}; border-radius: 3px;
+                 background: {c.base}; }}
+    QCheckBox::indicator:hover, QCheckBox:focus::indicator {{ border: 1px solid {c.accent}; }}
+    QCheckBox::indicator:checked {{ background: {c.accent}; border: 1px solid {c.accent};
+                 image: url("{controls}/{c.name}-check.svg"); }}
+    QCheckBox:focus::indicator:checked {{ border: 1px solid {c.text}; }}
+    QCheckBox::indicator:disabled {{ background: {c.window}; border-color: {c.border}; }}
     QComboBox QLineEdit {{ border: none; padding: 0; background: transparent; }}
     QScrollBar:vertical {{ background: transparent; width: 12px; margin: 0; }}
     QScrollBar:horizontal {{ background: transparent; height: 12px; margin: 0; }}

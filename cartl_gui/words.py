@@ -105,8 +105,8 @@ def clock(moment: float, now: float | None = None) -> str:
 def ending(info: RunInfo, now: float | None = None) -> str:
     """What is known about the time of a run: how long it took, or how long it needs and when it ends."""
     if info.state == "running" and info.seconds_left is not None:
-        end = clock((now or time.time()) + info.seconds_left, now)
-        return f"{duration(info.seconds_left)} left, ends {end}"
+        end = clock((now or time.time()) + info.seconds_left, now).removeprefix("today ")
+        return f"{duration(info.seconds_left)} left, until {end}"
     if info.state == "created":
         return ""
     return f"took {duration(info.seconds)}" if info.seconds else ""

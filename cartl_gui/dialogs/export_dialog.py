@@ -124,11 +124,15 @@ class ExportDialog(QDialog):
         width, height = self.width_mm.value(), self.height_mm.value()
         fit = min(450 / width, 320 / height) * 25.4
         ratio = self.devicePixelRatioF()
-        image = render_png(self._panel, width, height, dpi=round(fit * ratio), with_title=self.title.isChecked())
+        image = render_png(
+            self._panel, width, height, dpi=round(fit * ratio), with_title=self.title.isChecked()
+        )
         image.setDevicePixelRatio(ratio)
         self._picture.setPixmap(QPixmap.fromImage(image))
         dots = self.dpi.value() / 25.4
-        self._pixels.setText(f"{round(width * dots):,} × {round(height * dots):,} pixels" if kind == "png" else "")
+        self._pixels.setText(
+            f"{round(width * dots):,} × {round(height * dots):,} pixels" if kind == "png" else ""
+        )
 
     def write(self, path: Path) -> bool:
         """Write the file; False, with the reason in the dialog, if it cannot be written."""

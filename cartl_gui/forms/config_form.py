@@ -388,7 +388,9 @@ class ConfigForm(QWidget):
         texts = dict.fromkeys(self.sections, "")
         if config is not None:
             texts["run"] = config.name
-            data = [words.choice(part.name).partition(" (")[0] for part in (config.source, config.target) if part]
+            data = [
+                words.choice(part.name).partition(" (")[0] for part in (config.source, config.target) if part
+            ]
             texts["data"] = ", ".join([" → ".join(data), *([config.model.title] if config.model else [])])
             for stage in ("pretraining", "finetuning"):
                 part = getattr(config, stage)

@@ -235,7 +235,9 @@ class SetupPanel(QWidget):
         self._edited()
 
     def _offer_starts(self) -> None:
-        before = [(str(draft.get("name")), "an earlier run of this study") for draft in self._drafts[: self._index]]
+        before = [
+            (str(draft.get("name")), "an earlier run of this study") for draft in self._drafts[: self._index]
+        ]
         self.form.set_starts(before + self._earlier)
 
     def _choose(self, index: int) -> None:
@@ -331,4 +333,6 @@ class SetupPanel(QWidget):
         if isinstance(row, FieldRow) and row.spec.help:
             self._help.setText(row.spec.help)
         else:
-            self._help.setText("Click a setting to read what it does. Changed settings have a button that resets them.")
+            self._help.setText(
+                "Click a setting to read what it does. Changed settings have a button that resets them."
+            )

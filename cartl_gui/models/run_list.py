@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QSortFilterProxyModel, Qt
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+)
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
@@ -184,7 +191,10 @@ class ProgressDelegate(QStyledItemDelegate):
         painter.setBrush(QColor(colours.accent))
         if done.width() > 1:
             painter.drawRoundedRect(done, 3, 3)
-        for clip, colour in ((done, colours.on_accent), (frame.adjusted(done.width(), 0, 0, 0), colours.text)):
+        for clip, colour in (
+            (done, colours.on_accent),
+            (frame.adjusted(done.width(), 0, 0, 0), colours.text),
+        ):
             painter.setClipRect(clip)
             painter.setPen(QColor(colour))
             painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, text)

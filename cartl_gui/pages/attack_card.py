@@ -6,7 +6,16 @@ import math
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cartl_gui import theme, words
 from cartl_gui.forms.fields import WrappedLabel
@@ -128,4 +137,6 @@ class AttackCard(QFrame):
         known = share.high > share.low
         self.notes[key].setText(f"95 %: {100 * share.low:.1f} – {100 * share.high:.1f}" if known else "")
         self.bars[key].set_value(share)
-        self.bars[key].setAccessibleDescription(words.interval(share) if known else words.percent(share.value))
+        self.bars[key].setAccessibleDescription(
+            words.interval(share) if known else words.percent(share.value)
+        )

@@ -145,7 +145,12 @@ def config_facts(config: RunConfig) -> list[tuple[str, str]]:
         facts.append(("Epochs", str(config.pretraining.epochs)))
     if config.finetuning:
         tuning = config.finetuning
-        facts.append(("Transfer", f"{words.transfer(config)}, k {tuning.num_finetuned_blocks}, {words.count(tuning.epochs, 'epoch')}"))
+        facts.append(
+            (
+                "Transfer",
+                f"{words.transfer(config)}, k {tuning.num_finetuned_blocks}, {words.count(tuning.epochs, 'epoch')}",
+            )
+        )
         policy = tuning.batch_norm
         kept = [
             name

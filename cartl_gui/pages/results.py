@@ -73,7 +73,9 @@ class ResultsPage(QWidget):
         label = QLabel("Study")
         label.setBuddy(self.study)
         self.copy_button = QPushButton("Copy as text")
-        self.copy_button.setToolTip("Copy the table with tabs between columns, for a spreadsheet or a document")
+        self.copy_button.setToolTip(
+            "Copy the table with tabs between columns, for a spreadsheet or a document"
+        )
         self.copy_button.clicked.connect(self._copy)
         self.save_button = QPushButton("Save as CSV…")
         self.save_button.clicked.connect(self._save)
@@ -100,7 +102,9 @@ class ResultsPage(QWidget):
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.table.cellDoubleClicked.connect(self._open)
         note = WrappedLabel("muted")
-        note.setText("Shares are in percent of the attacked test images, with 95 % Wilson intervals in brackets.")
+        note.setText(
+            "Shares are in percent of the attacked test images, with 95 % Wilson intervals in brackets."
+        )
         filled = QWidget()
         column = QVBoxLayout(filled)
         column.setContentsMargins(0, 0, 0, 0)
@@ -110,7 +114,9 @@ class ResultsPage(QWidget):
         empty = QWidget()
         words_label = WrappedLabel("muted")
         words_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        words_label.setText("Here the runs of a study stand side by side: methods, k, clean and robust accuracy.")
+        words_label.setText(
+            "Here the runs of a study stand side by side: methods, k, clean and robust accuracy."
+        )
         button = QPushButton("Try the demo")
         button.setProperty("main", "true")
         button.clicked.connect(self.demo_asked)
@@ -145,7 +151,9 @@ class ResultsPage(QWidget):
 
     def _fill(self) -> None:
         chosen = self.study.currentText()
-        self._shown = sorted((info for info in self._runs if info.study == chosen), key=lambda info: info.created)
+        self._shown = sorted(
+            (info for info in self._runs if info.study == chosen), key=lambda info: info.created
+        )
         self.table.setRowCount(len(self._shown))
         for row, info in enumerate(self._shown):
             for column, text in enumerate(self._texts(info)):

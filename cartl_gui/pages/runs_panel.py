@@ -78,7 +78,9 @@ class RunsPanel(QWidget):
         self.table.selectionModel().selectionChanged.connect(self._selected)
         self.table.doubleClicked.connect(self._opened)
         self.table.opened.connect(self._open_current)
-        self._empty = QLabel("Runs will be listed here with their state, progress and expected end.", self.table)
+        self._empty = QLabel(
+            "Runs will be listed here with their state, progress and expected end.", self.table
+        )
         self._empty.setProperty("role", "muted")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)

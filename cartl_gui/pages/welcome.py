@@ -124,6 +124,7 @@ class WelcomePage(QScrollArea):
         column.setContentsMargins(16, 24, 16, 24)
         column.setSpacing(14)
         centre.addLayout(column, 20)
+        column.addStretch(1)
         centre.addStretch(1)
         head = QHBoxLayout()
         head.setSpacing(16)
@@ -158,7 +159,7 @@ class WelcomePage(QScrollArea):
         grid.setColumnMinimumWidth(0, 250)
         grid.setColumnMinimumWidth(1, 250)
         column.addLayout(grid)
-        column.addStretch(1)
+        column.addStretch(3)
         for label in inner.findChildren(WrappedLabel):
             label.setMinimumWidth(230)
         inner.setMaximumWidth(1060)
@@ -201,7 +202,9 @@ class WelcomePage(QScrollArea):
         else:
             self._demo_text.setText(self._demo.description or self._demo.title)
             names = " → ".join(run.name for run in self._demo.runs)
-            self._demo_note.setText(f"{words.count(len(self._demo.runs), 'run')}: {names}. Nothing is downloaded.")
+            self._demo_note.setText(
+                f"{words.count(len(self._demo.runs), 'run')}: {names}. Nothing is downloaded."
+            )
         return card
 
     def _own_card(self) -> QFrame:
@@ -246,7 +249,9 @@ class WelcomePage(QScrollArea):
             f"<b>{device.name}</b><br>Runs use {words.choice(device.chosen)}: "
             f"{words.count(device.threads, 'thread')}, {device.memory_gib:.1f} GiB memory, {precision}."
         )
-        others = [f"{words.choice(name)}: {finding}" for name, finding in device.tried if name != device.chosen]
+        others = [
+            f"{words.choice(name)}: {finding}" for name, finding in device.tried if name != device.chosen
+        ]
         self._tried.setText("<br>".join(others))
 
     def show_runs(self, runs: list[RunInfo], read_only: str = "") -> None:

@@ -51,9 +51,7 @@ class AccuracyPlot(PlotPanel):
         for column, item in self._bars.items():
             errors = 100 * self._columns.get(f"{column}_errors", np.full(len(epoch), np.nan)).astype(float)
             known = np.isfinite(errors) & np.isfinite(self._by_column[column].y)
-            item.setData(
-                x=epoch[known], y=self._by_column[column].y[known], height=2 * errors[known], beam=0
-            )
+            item.setData(x=epoch[known], y=self._by_column[column].y[known], height=2 * errors[known], beam=0)
 
     def clear(self) -> None:
         """Show nothing."""

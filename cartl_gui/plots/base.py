@@ -181,6 +181,7 @@ class PlotPanel(QFrame):
         self.curves: list[Curve] = []
         self.colours = theme.scheme()
         self.scale = 1.0
+        self._follows_theme = True
         self._source: tuple[RunData | None, StageName] = (None, "pretraining")
         self._seen: tuple[object, ...] | None = None
         self._following = True
@@ -189,7 +190,6 @@ class PlotPanel(QFrame):
         self.widget.setAccessibleName(title)
         self.plot: pg.PlotItem = self.widget.getPlotItem()
         self.plot.hideButtons()
-        self.plot.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.setMenuEnabled(False)
         self.view: pg.ViewBox = self.plot.getViewBox()
         self.view.setMouseMode(pg.ViewBox.RectMode)
@@ -225,7 +225,9 @@ class PlotPanel(QFrame):
         self.grid_button.toggled.connect(self.set_grid)
         self.legend_button = self._button("legend", "Legend", checkable=True)
         self.legend_button.setChecked(True)
-        self.fit_button = self._button("fit", "Show everything (drag to zoom, wheel too; middle button moves)")
+        self.fit_button = self._button(
+            "fit", "Show everything (drag to zoom, wheel too; middle button moves)"
+        )
         self.fit_button.clicked.connect(self.fit)
         self.maximise_button = self._button("maximise", "Enlarge this plot", checkable=True)
         self.maximise_button.toggled.connect(self._maximise)
@@ -393,6 +395,7 @@ class PlotPanel(QFrame):
     def recolour(self, colours: Scheme) -> None:
         """Put on the colours of a scheme."""
         self.colours = colours
+        self.plot.layout.setContentsMargins(*(round(room * self.scale) for room in (4, 8, 10, 3)))
         self.widget.setBackground(colours.raised)
         for name in ("left", "bottom"):
             self.style_axis(self.plot.getAxis(name))
@@ -414,6 +417,7 @@ class PlotPanel(QFrame):
         """Copy the plot as it is shown now, in print colours, `scale` times as large."""
         copy = type(self)()
         copy.scale = scale
+        copy._follows_theme = False
         copy.recolour(theme.PRINT)
         copy.show_run(*self._source)
         for mine, other in ((self.log_button, copy.log_button), (self.grid_button, copy.grid_button),
@@ -429,7 +433,9 @@ class PlotPanel(QFrame):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow a change of the theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self.colours.name != theme.scheme().name:
+        if event.type() != QEvent.Type.PaletteChange or not getattr(self, "_follows_theme", False):
+            return
+        if self.colours.name != theme.scheme().name:
             self.recolour(theme.scheme())
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802

@@ -21,7 +21,9 @@ _WIDTH = 1024
 class DistancePlot(PlotPanel):
     """Feature distance [T, N]: epochs to the right, blocks from the input upwards."""
 
-    empty_text = "How far apart clean and adversarial features are in each block appears here after the first epoch."
+    empty_text = (
+        "How far apart clean and adversarial features are in each block appears here after the first epoch."
+    )
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Feature distance per block", "epoch", "block", parent=parent)

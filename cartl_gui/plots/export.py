@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PySide6.QtCore import QBuffer, QByteArray, QCoreApplication, QIODevice, QMarginsF, QPointF, QRectF, QSize, QSizeF, Qt
+from PySide6.QtCore import (
+    QBuffer,
+    QByteArray,
+    QCoreApplication,
+    QIODevice,
+    QMarginsF,
+    QPointF,
+    QRectF,
+    QSize,
+    QSizeF,
+    Qt,
+)
 from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPageLayout, QPageSize, QPainter, QPdfWriter
 from PySide6.QtSvg import QSvgGenerator
 
@@ -36,7 +47,13 @@ class Figure:
     """
 
     def __init__(
-        self, panel: PlotPanel, width_mm: float, height_mm: float, *, scale: float = 1.0, with_title: bool = True
+        self,
+        panel: PlotPanel,
+        width_mm: float,
+        height_mm: float,
+        *,
+        scale: float = 1.0,
+        with_title: bool = True,
     ) -> None:
         self.size = QSizeF(width_mm * _PER_MM * scale, height_mm * _PER_MM * scale)
         self._scale = scale
@@ -106,7 +123,9 @@ class Figure:
             painter.save()
             painter.translate(left, top + metrics.height() / 2)
             painter.scale(self._scale, self._scale)
-            draw_sample(painter, CurveStyle(style.colour, style.dashes, style.symbol, style.width), PRINT, QPointF())
+            draw_sample(
+                painter, CurveStyle(style.colour, style.dashes, style.symbol, style.width), PRINT, QPointF()
+            )
             painter.restore()
             painter.setPen(Qt.GlobalColor.black)
             painter.setFont(self._fonts[1])
@@ -114,7 +133,9 @@ class Figure:
             left += 27 * self._scale + metrics.horizontalAdvance(name) + 14 * self._scale
 
 
-def render_png(panel: PlotPanel, width_mm: float, height_mm: float, *, dpi: int = 300, with_title: bool = True) -> QImage:
+def render_png(
+    panel: PlotPanel, width_mm: float, height_mm: float, *, dpi: int = 300, with_title: bool = True
+) -> QImage:
     """Draw a plot into an image of width_mm x height_mm at `dpi` dots per inch."""
     figure = Figure(panel, width_mm, height_mm, scale=dpi / 96, with_title=with_title)
     image = QImage(figure.size.toSize(), QImage.Format.Format_RGB32)
@@ -158,7 +179,9 @@ def render_pdf(panel: PlotPanel, width_mm: float, height_mm: float, *, with_titl
     writer.setResolution(96)
     writer.setTitle(panel.title)
     writer.setCreator("CARTL Workbench")
-    size = QPageSize(QSizeF(width_mm, height_mm), QPageSize.Unit.Millimeter, "", QPageSize.SizeMatchPolicy.ExactMatch)
+    size = QPageSize(
+        QSizeF(width_mm, height_mm), QPageSize.Unit.Millimeter, "", QPageSize.SizeMatchPolicy.ExactMatch
+    )
     writer.setPageLayout(QPageLayout(size, QPageLayout.Orientation.Portrait, QMarginsF(0, 0, 0, 0)))
     painter = QPainter(writer)
     figure.paint(painter)

@@ -54,7 +54,11 @@ STEPS_PER_EPOCH = 20
 DEVICE = DeviceReport(
     chosen="cpu",
     name="Intel Xeon, 2 threads",
-    tried=(("cuda", "no NVIDIA driver found"), ("mps", "only on Apple computers"), ("cpu", "computes as expected")),
+    tried=(
+        ("cuda", "no NVIDIA driver found"),
+        ("mps", "only on Apple computers"),
+        ("cpu", "computes as expected"),
+    ),
     bfloat16=False,
     threads=2,
     memory_gib=7.6,
@@ -151,7 +155,9 @@ class ScriptedSession:
                 self._script = self._current = None
             if run_id in self._queue:
                 self._queue.remove(run_id)
-            self._change(replace(self._runs[run_id], state="stopped", reason="stopped by the user", seconds_left=None))
+            self._change(
+                replace(self._runs[run_id], state="stopped", reason="stopped by the user", seconds_left=None)
+            )
 
     def stop_all(self) -> None:
         self.calls.append(("stop_all",))
@@ -221,7 +227,9 @@ class ScriptedSession:
 
     def play(self, pause: float = 0.02) -> None:
         """Post one event every `pause` seconds from a thread until closed."""
-        self._thread = threading.Thread(target=self._play, args=(pause,), name="scripted-session", daemon=True)
+        self._thread = threading.Thread(
+            target=self._play, args=(pause,), name="scripted-session", daemon=True
+        )
         self._thread.start()
 
     def _play(self, pause: float) -> None:
@@ -244,12 +252,13 @@ class ScriptedSession:
             if stage == "attack":
                 yield from self._attack(running, random)
             else:
-                for event in self._training(running, stage, number / len(stages), 1 / len(stages), random):
-                    yield event
+                yield from self._training(running, stage, number / len(stages), 1 / len(stages), random)
                 weights += (stage,)
             done = (number + 1) / len(stages)
         result = attack_result(config, random) if config.attack else None
-        finished = replace(self._runs[info.id], state="finished", progress=done, seconds_left=None, result=result)
+        finished = replace(
+            self._runs[info.id], state="finished", progress=done, seconds_left=None, result=result
+        )
         self._records[info.id] = RunRecord(finished, weights=weights)
         yield LogAdded(info.id, time.time(), "info", f"{info.name} finished")
         yield RunChanged(finished)
@@ -263,7 +272,9 @@ class ScriptedSession:
         for epoch in range(1, layout.epochs + 1):
             for part in range(4):
                 first = (epoch - 1) * STEPS_PER_EPOCH + part * STEPS_PER_EPOCH // 4
-                yield RowsAdded(info.id, stage, "steps", step_rows(layout, first, STEPS_PER_EPOCH // 4, random))
+                yield RowsAdded(
+                    info.id, stage, "steps", step_rows(layout, first, STEPS_PER_EPOCH // 4, random)
+                )
                 progress = begin + share * (epoch - 1 + (part + 1) / 4) / layout.epochs
                 yield RunChanged(
                     replace(
@@ -315,7 +326,9 @@ def step_rows(
     progress = step / max(1, layout.epochs * STEPS_PER_EPOCH)
     cross = 3.2 * np.exp(-2.2 * progress) * random.normal(1, 0.08, count) + 0.2
     fdm = "FDM" in layout.title
-    feature = (0.9 * np.exp(-3 * progress) * random.normal(1, 0.1, count)).clip(0.01) if fdm else np.zeros(count)
+    feature = (
+        (0.9 * np.exp(-3 * progress) * random.normal(1, 0.1, count)).clip(0.01) if fdm else np.zeros(count)
+    )
     return {
         "step": step,
         "epoch": step / STEPS_PER_EPOCH,
@@ -414,7 +427,9 @@ def earlier_run(name: str = "old-at", state: str = "finished") -> tuple[RunInfo,
             final = event.run
         elif isinstance(event, RunOpened):
             weights = event.record.weights
-    final = replace(final, id="old", state=state, reason="" if state == "finished" else "the computer went off")
+    final = replace(
+        final, id="old", state=state, reason="" if state == "finished" else "the computer went off"
+    )
     assert final.state in ENDED
     joined = {
         stage: {
