@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,9 @@ def test_that_a_second_run_in_the_same_process_gives_the_same_bits(finished) -> 
 
 
 @pytest.mark.parametrize("moment", range(6))
-def test_that_a_run_paused_at_any_moment_ends_with_the_same_bits(tmp_path: Path, finished, moment: int) -> None:
+def test_that_a_run_paused_at_any_moment_ends_with_the_same_bits(
+    tmp_path: Path, finished, moment: int
+) -> None:
     straight_workspace, seen = finished
     pauses = 0
 
@@ -149,7 +152,9 @@ def _same_tables(one: Path, one_id: str, other: Path, other_id: str) -> None:
         for table, columns in tables.items():
             for name, values in columns.items():
                 if name not in ("seconds", "images_per_second"):
-                    np.testing.assert_array_equal(first[stage][table][name], values, err_msg=f"{stage}/{name}")
+                    np.testing.assert_array_equal(
+                        first[stage][table][name], values, err_msg=f"{stage}/{name}"
+                    )
 
 
 CHILD = """
@@ -171,7 +176,9 @@ session.close()
 
 
 @pytest.mark.parametrize("kill_after", [1, 4, 7])
-def test_that_a_killed_run_opens_and_resumes_to_the_same_bits(tmp_path: Path, finished, kill_after: int) -> None:
+def test_that_a_killed_run_opens_and_resumes_to_the_same_bits(
+    tmp_path: Path, finished, kill_after: int
+) -> None:
     straight_workspace, seen = finished
     settings = tmp_path / "chain.toml"
     settings.write_text(CHAIN)
@@ -209,13 +216,13 @@ def follow_until_finished(session, run_id: str):
 
 
 def _without_time(result, other):
-    from dataclasses import replace
-
     return replace(result, seconds=other.seconds)
 
 
 def test_that_stop_answers_within_one_attack_step(tmp_path: Path) -> None:
-    study = chain("pretraining.attack.steps=2000", "pretraining.attack.step_size=0.001", "pretraining.epochs=50")
+    study = chain(
+        "pretraining.attack.steps=2000", "pretraining.attack.step_size=0.001", "pretraining.epochs=50"
+    )
     with open_session(tmp_path) as session:
         (info,) = session.submit(study)
         wait_for(session, StageStarted)
@@ -272,7 +279,10 @@ def test_that_a_transfer_starts_from_the_weights_of_an_earlier_run_or_file(tmp_p
 def test_that_a_failed_run_says_why_and_the_queue_goes_on(tmp_path: Path) -> None:
     study = _two_runs()
     broken = study.runs[0].model_copy(
-        update={"name": "broken", "source": study.runs[0].source.model_copy(update={"name": "folder", "path": "/nowhere"})}
+        update={
+            "name": "broken",
+            "source": study.runs[0].source.model_copy(update={"name": "folder", "path": "/nowhere"}),
+        }
     )
     orphan = study.runs[1].model_copy(update={"name": "orphan", "start_from": "broken"})
     made = carry_out(tmp_path, StudyConfig(title="broken", runs=[broken, orphan, study.runs[0]]))
@@ -293,14 +303,16 @@ def test_that_a_diverging_run_ends_with_the_step_and_what_to_do(tmp_path: Path) 
 def test_that_starting_from_something_unknown_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     study = _two_runs()
     lost = StudyConfig(title="lost", runs=[study.runs[1]])
-    with open_session(tmp_path) as session:
-        with pytest.raises(ConfigError, match="there is no run earlier in the study"):
-            session.submit(lost)
+    with (
+        open_session(tmp_path) as session,
+        pytest.raises(ConfigError, match="there is no run earlier in the study"),
+    ):
+        session.submit(lost)
     assert Workspace(tmp_path).runs() == []
 
 
 def test_that_a_second_session_is_read_only_and_says_who_holds_the_workspace(tmp_path: Path) -> None:
-    with open_session(tmp_path), open_session(tmp_path / "." ) as second:
+    with open_session(tmp_path), open_session(tmp_path / ".") as second:
         listed = second.events.get(timeout=10)
         assert "is in use by process" in listed.read_only
         with pytest.raises(StoreError):

@@ -1,0 +1,314 @@
+"""Against figures of the CARTL authors' released code (`tests/reference/README.md`).
+
+With CARTL_REFERENCE_DIR set, the same tests run on another folder of the same layout. `python -m
+tests.engine.test_reference` prints the largest deviation of each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engine.attacks.pgd import projected_gradient_descent
+from engine.attacks.projection import LinfBall
+from engine.config import (
+    BatchNormPolicy,
+    FinetuningConfig,
+    ModelConfig,
+    PretrainingConfig,
+    TrainingAttackConfig,
+)
+from engine.models import BlockwiseModel, build_model
+from engine.models.authors_names import translate
+from engine.models.modes import evaluation
+from engine.models.resnet import ResNet
+from engine.objective import Objective, StepContext
+from engine.pretraining import pretraining_methods
+from engine.training.schedule import learning_rate
+from engine.transfer import transfer_methods
+
+FOLDER = Path(os.environ.get("CARTL_REFERENCE_DIR", Path(__file__).parent.parent / "reference"))
+EXACT = 1e-5
+CONTEXT = StepContext(1.0, torch.Generator(), lambda: None)
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    """The arrays of one file."""
+    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def state_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
+    """A state under our names."""
+    own = {
+        key.removeprefix(prefix): torch.from_numpy(np.asarray(value))
+        for key, value in arrays.items()
+        if key.startswith(prefix)
+    }
+    return translate(own)
+
+
+def deviation(got: Tensor | np.ndarray, expected: Tensor | np.ndarray) -> float:
+    """Largest difference relative to the largest expected value."""
+    got, expected = torch.as_tensor(got).double(), torch.as_tensor(expected).double()
+    return float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+
+
+def state_deviation(model: BlockwiseModel, expected: dict[str, Tensor]) -> float:
+    """Largest deviation over all tensors of a state."""
+    own = model.state_dict()
+    return max(deviation(own[name], value) for name, value in expected.items() if value.is_floating_point())
+
+
+def wide_resnet(state: dict[str, Tensor], classes: int) -> BlockwiseModel:
+    """The kit's wide ResNet with this state and its mean and std."""
+    kit = load("wrn_forward")
+    config = ModelConfig(depth=int(kit["depth"]), widen_factor=int(kit["widen_factor"]))
+    model = build_model(config, classes, torch.Generator())
+    model.set_normalisation(torch.from_numpy(kit["mean"]), torch.from_numpy(kit["std"]))
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert set(missing) == {"mean", "std"}
+    assert not unexpected
+    return model
+
+
+def reference_network() -> BlockwiseModel:
+    """The network of `wrn_forward.npz`, which PGD and FDM start from."""
+    kit = load("wrn_forward")
+    return wide_resnet(state_of(kit, "state/"), int(kit["num_classes"]))
+
+
+def forward_deviation() -> float:
+    """Logits and the input of every block in eval mode."""
+    kit = load("wrn_forward")
+    model = reference_network()
+    assert model.num_blocks == int(kit["total_blocks"])
+    with evaluation(model), torch.no_grad():
+        features = model.features(torch.from_numpy(kit["pixels"]))
+    found = deviation(features[-1], kit["logits_eval"])
+    for number in range(1, model.num_blocks + 1):
+        feature, expected = features[number - 1], kit[f"block_input_eval/{number}"]
+        assert list(feature.shape) == kit[f"block_input_shape/{number}"].tolist()
+        thinned = feature if feature.shape == expected.shape else feature.flatten(1)[:, ::16]
+        found = max(found, deviation(thinned, expected))
+    return found
+
+
+def resnet_deviation(name: str) -> float:
+    """Logits of a ResNet whose weights are stored as int8 = weight x 16."""
+    kit, images = load(name), load("wrn_forward")
+    state = {
+        key: value.float() / 16 if value.dtype == torch.int8 else value
+        for key, value in state_of(kit, "state_x16/").items()
+    }
+    model = ResNet(
+        ModelConfig(name="resnet", depth=18), len(kit["logits_eval"][0]), tuple(kit["num_blocks"].tolist())
+    )
+    model.load_state_dict(state, strict=False)
+    model.set_normalisation(torch.from_numpy(images["mean"]), torch.from_numpy(images["std"]))
+    assert model.num_blocks == int(kit["total_blocks"])
+    for number in kit["halved_residual_blocks"].tolist():
+        model.block(number).halved = True
+    with evaluation(model), torch.no_grad():
+        return deviation(model(torch.from_numpy(kit["pixels"])), kit["logits_eval"])
+
+
+def pgd_unequal(name: str, steps: int) -> float:
+    """Share of adversarial pixels that differ by more than 1e-5; all are inside the ball and the box."""
+    kit = load("pgd_linf")
+    model, images = reference_network(), torch.from_numpy(kit["pixels"])
+    epsilon = float(kit[f"{name}/epsilon"])
+    with evaluation(model):
+        adversarial = projected_gradient_descent(
+            model, images, torch.from_numpy(kit["labels"]), start=images, epsilon=epsilon,
+            step_size=float(kit[f"{name}/step_size"]), steps=steps, ball=LinfBall(),
+        )  # fmt: skip
+    assert float((adversarial - images).abs().max()) <= epsilon * (1 + 1e-5)
+    assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
+    expected = torch.from_numpy(kit[f"{name}/adversarial_pixels"])
+    return float(((adversarial - expected).abs() > 1e-5).float().mean())
+
+
+def take_steps(
+    model: BlockwiseModel, objective: Objective, kit: dict[str, np.ndarray]
+) -> list[tuple[float, dict]]:
+    """Loss, and state after it, of each of the kit's steps."""
+    optimiser = torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=float(kit["lr"]), momentum=float(kit["momentum"]), weight_decay=float(kit["weight_decay"]),
+    )  # fmt: skip
+    seen = []
+    for pixels, labels in zip(kit["pixels"], kit["labels"], strict=True):
+        objective.set_mode(model)
+        loss = objective.loss(model, torch.from_numpy(pixels), torch.from_numpy(labels), CONTEXT)
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+        seen.append((loss.total.item(), {name: value.clone() for name, value in model.state_dict().items()}))
+    return seen
+
+
+def fdm_deviations() -> dict[str, float]:
+    """Losses and states of four FDM steps."""
+    kit = load("fdm_training")
+    attack = TrainingAttackConfig(
+        epsilon=float(kit["epsilon"]),
+        step_size=float(kit["step_size"]),
+        steps=int(kit["num_steps"]),
+        random_start=False,
+    )
+    config = PretrainingConfig(
+        method="fdm", num_finetuned_blocks=int(kit["k"]), feature_weight=float(kit["lambda_"]), attack=attack
+    )
+    model, objective = reference_network(), pretraining_methods["fdm"](config)
+    objective.prepare(model, torch.Generator())
+    seen = take_steps(model, objective, kit)
+    states = {
+        step: max(
+            deviation(seen[step - 1][1][name], value)
+            for name, value in state_of(kit, f"after_step_{step}/").items()
+            if value.is_floating_point()
+        )
+        for step in (1, 4)
+    }
+    losses = [
+        abs(loss - expected) / abs(expected) for (loss, _), expected in zip(seen, kit["losses"], strict=True)
+    ]
+    return {"loss 1": losses[0], "state 1": states[1], "losses 2-4": max(losses[1:]), "state 4": states[4]}
+
+
+def neft_deviations(name: str) -> dict[str, float]:
+    """Losses, state (u and v too), exported weights and logits of four NEFT steps."""
+    kit = load(name)
+    flags = json.loads(str(np.ravel(kit["flags"])[0]))
+    policy = BatchNormPolicy(
+        freeze_affine=flags["freeze_bn"],
+        keep_head_statistics=False,
+        keep_trunk_statistics=flags["reuse_teacher_statistic"],
+    )
+    config = FinetuningConfig(
+        method="neft", num_finetuned_blocks=int(kit["k"]), spectral_bound=float(kit["beta"]),
+        power_iterations=int(kit["power_iterations"]), batch_norm=policy,
+    )  # fmt: skip
+    initial = state_of(kit, "initial/")
+    network = load("wrn_forward")
+    model = build_model(
+        ModelConfig(depth=int(network["depth"]), widen_factor=int(network["widen_factor"])),
+        len(kit["logits_eval"][0]), torch.Generator(),
+    )  # fmt: skip
+    model.set_normalisation(torch.from_numpy(network["mean"]), torch.from_numpy(network["std"]))
+    objective = transfer_methods["neft"](config)
+    objective.prepare(model, torch.Generator())
+    missing, unexpected = model.load_state_dict(initial, strict=False)
+    assert set(missing) == {"mean", "std"}
+    assert not unexpected
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    ours = _names(kit, "initial/")
+    assert trainable == {ours[str(name)] for name in kit["trainable"]}
+    seen = take_steps(model, objective, kit)
+    in_eval = {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d) and not module.training
+    }
+    assert in_eval == {ours[f"{name}.weight"] for name in kit["batch_norm_in_eval_mode"] if str(name)}
+    losses = [
+        abs(loss - expected) / abs(expected) for (loss, _), expected in zip(seen, kit["losses"], strict=True)
+    ]
+    found = {"losses": max(losses), "state 4": state_deviation(model, state_of(kit, "after_step_4/"))}
+    with evaluation(model), torch.no_grad():
+        found["logits"] = deviation(model(torch.from_numpy(kit["pixels"][0])), kit["logits_eval"])
+    objective.finish(model)
+    found["exported"] = state_deviation(model, state_of(kit, "exported/"))
+    with evaluation(model), torch.no_grad():
+        found["logits exported"] = deviation(model(torch.from_numpy(kit["pixels"][0])), kit["logits_eval"])
+    return found
+
+
+def _names(kit: dict[str, np.ndarray], prefix: str) -> dict[str, str]:
+    """The authors' parameter names and ours."""
+    theirs = [key.removeprefix(prefix) for key in kit if key.startswith(prefix)]
+    return dict(zip(theirs, translate({name: torch.empty(0) for name in theirs}), strict=True))
+
+
+def learning_rate_deviation() -> float:
+    """The rate of every step of the authors' schedule."""
+    kit = load("learning_rate")
+    config = PretrainingConfig(
+        schedule="milestones", epochs=int(kit["epochs"]), learning_rate=float(kit["start_lr"]),
+        milestones=kit["milestones"].tolist(), decay_factor=float(kit["decrease_rate"]),
+        warm_up_epochs=int(kit["warm_up_epochs"]),
+    )  # fmt: skip
+    used = kit["lr_used_per_iteration"]
+    rates = [learning_rate(config, step, int(kit["batches_per_epoch"])) for step in range(len(used))]
+    return deviation(np.array(rates), used)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_that_every_block_of_a_wide_resnet_sees_what_the_authors_code_gives_it() -> None:
+    assert forward_deviation() < EXACT
+
+
+@pytest.mark.parametrize("name", ["resnet_forward", "resnet_halved_forward"])
+def test_that_a_resnet_gives_the_authors_logits(name: str) -> None:
+    assert resnet_deviation(name) < EXACT
+
+
+@pytest.mark.parametrize(("name", "steps"), [("pgd7", 7), ("pgd20", 20), ("pgd10", 10)])
+def test_that_pgd_reaches_the_authors_adversarial_pixels(name: str, steps: int) -> None:
+    assert pgd_unequal(name, steps) <= 0.03
+
+
+def test_that_four_fdm_steps_follow_the_authors() -> None:
+    found = fdm_deviations()
+    assert found["loss 1"] < EXACT
+    assert found["state 1"] < EXACT
+    assert found["losses 2-4"] < 5e-3
+    assert found["state 4"] < 2e-2
+
+
+@pytest.mark.parametrize("name", ["neft", "neft_train_bn", "neft_reuse_statistics"])
+def test_that_four_neft_steps_and_the_export_follow_the_authors(name: str) -> None:
+    for what, found in neft_deviations(name).items():
+        assert found < EXACT, what
+
+
+def test_that_the_learning_rate_is_the_authors_at_every_step() -> None:
+    assert learning_rate_deviation() < 1e-6
+
+
+def main() -> None:
+    """Print the largest deviation of each comparison."""
+    torch.set_num_threads(1)
+    rows: list[tuple[str, Callable[[], float | dict[str, float]]]] = [
+        ("WRN forward and block inputs", forward_deviation),
+        ("ResNet forward", lambda: resnet_deviation("resnet_forward")),
+        ("ResNet forward, halved", lambda: resnet_deviation("resnet_halved_forward")),
+        *((f"{name}, share of unequal pixels", lambda name=name, steps=steps: pgd_unequal(name, steps))
+          for name, steps in (("pgd7", 7), ("pgd20", 20), ("pgd10", 10))),
+        ("FDM", fdm_deviations),
+        *((name, lambda name=name: neft_deviations(name)) for name in ("neft", "neft_train_bn", "neft_reuse_statistics")),
+        ("learning rate", learning_rate_deviation),
+    ]  # fmt: skip
+    for title, measure in rows:
+        found = measure()
+        shown = found if isinstance(found, dict) else {"": found}
+        print(f"{title:32s}", "  ".join(f"{what} {value:.1e}".strip() for what, value in shown.items()))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
