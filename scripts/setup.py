@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,9 @@ def provide_environment(root: Path, extra: str = "") -> Path:
     if version is None or not quiet([str(python), "-m", "pip", "--version"]):
         make_environment(folder)
         version = python_version(python)
+        say("Installing Python packages; with CUDA that is a download of 3 GB and takes some minutes.")
+    else:
+        say("Installing the Python packages that are missing.")
     stamp.unlink(missing_ok=True)
     install_project(python, root, extra)
     note = {"fingerprint": fingerprint(root, version), "extras": [extra] if extra else []}
@@ -244,7 +248,6 @@ def make_environment(folder: Path) -> None:
 
 def install_project(python: Path, root: Path, extra: str) -> None:
     """Install the project and all it needs with pip, as an editable installation."""
-    say("Installing Python packages. The first time these are 3 GB to load with CUDA and take some minutes.")
     target = f".[{extra}]" if extra else "."
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-e", target]
     environment = {**os.environ, "PIP_USER": "0"}
@@ -255,21 +258,21 @@ def install_project(python: Path, root: Path, extra: str) -> None:
         code = run_in_short(command, root, environment)
     if code != 0:
         raise SetupError(
-            "Installing failed for the reason above; what is loaded is kept, so start again once it is solved."
+            "Installing failed for the reason above; what is there is kept, so start again once it is solved."
         )
 
 
 def run_in_short(command: Sequence[str], root: Path, environment: dict[str, str]) -> int:
     """Run pip and pass on only what tells how far it is and what went wrong."""
-    telling = ("Downloading", "Installing collected", "Successfully", "ERROR", "WARNING", "error")
+    telling = re.compile(r"Downloading .*\d [MG]B\)|Installing collected|ERROR|error|WARNING: Retrying")
     with subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             text = line.strip()
-            if text.startswith(telling) and "metadata" not in text:
-                say("  " + (text if len(text) <= 150 or not text.startswith("I") else text[:147] + "..."))
+            if telling.match(text):
+                say("  " + ("Unpacking everything" if text.startswith("Installing") else text))
     return process.returncode
 
 

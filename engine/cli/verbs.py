@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -286,16 +287,28 @@ def _tell(
         say("Run files:")
         for item in made:
             say(f"  {item.path}")
-        say(f"Took {report.format_seconds(seconds)}.")
+        say(f"That took {report.format_seconds(seconds)}.")
     wanted = len(study.runs) if study else 1
     return 0 if len(made) == wanted and all(item.state == "finished" for item in made) else 1
 
 
 def _command(options: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> str:
     """Write a command line that goes on with what this one began."""
-    line = ["cartl", *words]
+    line = [*_program(), *words]
     for override in overrides:
         line += ["--set", override]
     if options.workspace != api.default_workspace():
         line += ["--workspace", str(options.workspace)]
     return shlex.join(line)
+
+
+def _program() -> list[str]:
+    """How this program is called here: `cartl` where the shell finds it, else the path of the environment's own."""
+    own = Path(sys.executable).with_name("cartl")
+    found = shutil.which("cartl")
+    if found is not None and own.exists() and os.path.samefile(found, own):
+        return ["cartl"]
+    if not own.exists():
+        return [sys.executable, "-m", "engine"]
+    here = Path.cwd()
+    return [str(own.relative_to(here) if own.is_relative_to(here) else own)]
