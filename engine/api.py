@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from engine.config import RunConfig, StageName, StudyConfig, parse_study
+from engine.config import AttackConfig, DataConfig, RunConfig, StageName, StudyConfig, parse_study
 from engine.control import Interrupted, RunControl
 from engine.errors import CartlError, CheckpointError, ConfigError, Problem, StoreError
 from engine.events import (
@@ -181,6 +181,22 @@ class Session:
     def open_run(self, run_id: str) -> None:
         """Read a run's files; answers with `RunOpened` or `RequestFailed`."""
         self._ask("open the run", lambda: RunOpened(self._record(run_id)))
+
+    def inspect_weights(self, path: Path, attack: AttackConfig, data: DataConfig | None = None) -> None:
+        """Measure a weights file block by block on test images; answers with `RunOpened` or `RequestFailed`.
+
+        Args:
+            path: weights written by this program.
+            attack: makes the adversarial images.
+            data: the images; those the network was last trained on if None.
+        """
+
+        def inspect() -> EngineEvent:
+            from engine.inspection.weights import inspect_weights
+
+            return RunOpened(inspect_weights(path, attack, data=data, data_root=data_folder()))
+
+        self._ask("inspect the weights", inspect)
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> None:
         """Write the weights after a training stage as .safetensors or .pt; their SHA-256 goes beside them."""

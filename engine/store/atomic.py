@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file at once; see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a UTF-8 text file at once; see `write_bytes`. Half characters, as in odd file names, are escaped."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def sync_file(path: Path) -> None:
@@ -98,6 +99,22 @@ def remove_leftovers(folder: Path) -> int:
             _remove(entry)
         removed += not entry.exists()
     return removed
+
+
+def regular_size(path: Path) -> int:
+    """Size of a file in bytes; opening a pipe or a device instead could block or never end.
+
+    Raises:
+        StoreError: it is missing, may not be read, or is not a plain file.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{path} is not a file")
+        with open(path, "rb"):
+            return status.st_size
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def free_bytes(path: Path) -> int:

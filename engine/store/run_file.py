@@ -23,7 +23,7 @@ from engine.config import StageName
 from engine.errors import StoreError
 from engine.events import Columns, StageLayout, TableName
 from engine.store.atomic import sync_file, sync_folder, temporary_path, write_error
-from engine.store.safe_open import remember_own
+from engine.store.safe_open import remember_abandoned, remember_own
 from engine.store.schema import SCHEMA_VERSION, STAGE_TABLES, Column, Plot, Table, dump_layouts, width
 
 FLUSH_SECONDS = 1.0
@@ -303,6 +303,7 @@ class RunFile:
             # second descriptor keeps the inode number taken: HDF5 would mix up a new file of that number with
             # this one.
             self._held = os.dup(self._descriptor)
+            remember_abandoned(self._held)
             _abandoned.append((self._file, self._datasets))
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, self._descriptor)

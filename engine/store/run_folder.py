@@ -175,7 +175,7 @@ class RunFolder:
         Raises:
             StoreError: it could not be written.
         """
-        line = json.dumps({"time": time.time(), "kind": kind, **data}, ensure_ascii=False, allow_nan=False)
+        line = json.dumps({"time": time.time(), "kind": kind, **data}, ensure_ascii=False)
         self._append(self.path / "journal.jsonl", line, durable=True)
 
     def read_journal(self) -> list[dict[str, Any]]:
@@ -230,7 +230,7 @@ class RunFolder:
                     file.seek(-1, os.SEEK_END)
                     if file.read(1) != b"\n":
                         file.write(b"\n")
-                file.write(line.encode("utf-8", errors="replace") + b"\n")
+                file.write(line.encode("utf-8", errors="backslashreplace") + b"\n")
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())

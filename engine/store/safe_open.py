@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
+from engine.store.atomic import regular_size, write_error
 
 #: Longest time for starting the child and importing its libraries.
 START_SECONDS = 120.0
@@ -31,11 +33,26 @@ BYTES_PER_SECOND = 50_000_000
 OpenMode = Literal["r", "swmr"]
 
 _own: dict[str, int] = {}
+_abandoned: set[tuple[int, int]] = set()
 
 
 def remember_own(path: Path) -> None:
     """Note that this process wrote a file, so that it need not be probed."""
     _own[os.path.abspath(path)] = path.stat().st_ino
+
+
+def remember_abandoned(descriptor: int) -> None:
+    """Note an open file that HDF5 must not meet again in this process: it would reuse the broken handle."""
+    status = os.fstat(descriptor)
+    _abandoned.add((status.st_dev, status.st_ino))
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) in _abandoned
 
 
 def is_own(path: Path) -> bool:
@@ -58,13 +75,7 @@ def probe(path: Path, *, called: Path | None = None) -> dict[str, Any]:
         UntrustedFileError: it breaks a safety rule, which the message names.
         DamagedFileError: it is cut short, fails a checksum, or was not read in time.
     """
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-    if not path.is_file():
-        raise StoreError(f"{path} is not a file")
+    size = regular_size(path)
     package_root = Path(__file__).resolve().parents[2]
     child = subprocess.Popen(
         [sys.executable, "-m", "engine.store.probe", os.path.abspath(path)],
@@ -109,29 +120,50 @@ def open_run_file(path: Path) -> Iterator[Any]:
     """
     import h5py
 
-    if is_own(path):
+    if _is_abandoned(path):
+        with tempfile.TemporaryDirectory(prefix="cartl-copy-") as folder:
+            copy = Path(folder) / "copy.h5"
+            _copy(path, copy)
+            with _open_foreign(copy, called=path) as file:
+                yield file
+    elif is_own(path):
         with h5py.File(path, "r") as file:
             yield file
-        return
+    else:
+        with _open_foreign(path, called=path) as file:
+            yield file
+
+
+@contextmanager
+def _open_foreign(path: Path, *, called: Path) -> Iterator[Any]:
     try:
-        mode = probe(path)["mode"]
+        mode = probe(path, called=called)["mode"]
     except DamagedFileError as error:
         with tempfile.TemporaryDirectory(prefix="cartl-repair-") as folder:
             copy = Path(folder) / "copy.h5"
             if not repair_copy(path, copy):
                 raise
             try:
-                mode = probe(copy, called=path)["mode"]
+                mode = probe(copy, called=called)["mode"]
             except DamagedFileError:
                 raise error from None
-            with _open(h5py, copy, mode) as file:
+            with _open(copy, mode) as file:
                 yield file
         return
-    with _open(h5py, path, mode) as file:
+    with _open(path, mode) as file:
         yield file
 
 
-def _open(h5py: Any, path: Path, mode: OpenMode) -> Any:
+def _copy(path: Path, copy: Path) -> None:
+    try:
+        shutil.copyfile(path, copy)
+    except OSError as error:
+        raise write_error(copy, error) from error
+
+
+def _open(path: Path, mode: OpenMode) -> Any:
+    import h5py
+
     try:
         return h5py.File(path, "r", swmr=mode == "swmr")
     except OSError as error:

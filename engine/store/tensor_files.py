@@ -16,8 +16,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import DamagedFileError, StoreError, UntrustedFileError
-from engine.store.atomic import format_bytes
+from engine.errors import DamagedFileError, UntrustedFileError
+from engine.store.atomic import format_bytes, regular_size
 
 if TYPE_CHECKING:
     import torch
@@ -65,12 +65,9 @@ def check_file_type(path: Path) -> None:
         DamagedFileError: it is empty.
         StoreError: it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-        size = path.stat().st_size
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    size = regular_size(path)
+    with open(path, "rb") as file:
+        head = file.read(512)
     if not head:
         raise DamagedFileError(f"{path} is empty")
     if size > MAX_FILE_BYTES:
