@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, get_args
 
+import psutil
 import pytest
 from faults import fail_on_call, run_python, start_python
 from hypothesis import given, settings
@@ -114,6 +116,30 @@ def test_that_a_lock_is_taken_over_only_if_its_process_is_provably_gone(
 def test_that_an_unreadable_lock_is_respected(tmp_path: Path, content: str) -> None:
     (tmp_path / "workspace.lock").write_text(content)
     assert "delete the file if no other window is open" in Workspace(tmp_path).lock()
+
+
+def test_that_a_process_is_known_by_its_start_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError
+
+    process._boot.cache_clear()
+    monkeypatch.setattr(Path, "read_text", refuse)
+    here = ProcessIdentity.current()
+    assert float(here.start) == pytest.approx(psutil.Process().create_time(), abs=0.01)
+    assert float(here.boot) > 1e9
+    assert not here.is_gone()
+    assert dataclasses.replace(here, start="5.00").is_gone()
+    process._boot.cache_clear()
+
+
+def test_that_a_process_that_cannot_be_looked_at_is_not_called_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    someone = dataclasses.replace(ProcessIdentity.current(), pid=1, start="x")
+
+    def refuse(pid: int) -> None:
+        raise psutil.AccessDenied(pid)
+
+    monkeypatch.setattr(psutil, "Process", refuse)
+    assert not dataclasses.replace(someone, start="").is_gone()
 
 
 def test_that_a_zombie_counts_as_gone(tmp_path: Path) -> None:
@@ -261,7 +287,7 @@ def test_that_a_damaged_status_is_shown_as_failed(opened: Workspace, change: dic
     state=st.sampled_from(get_args(RunState)),
     stage=st.none() | st.sampled_from(get_args(StageName)),
     progress=st.floats(0, 1),
-    reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    reason=st.text(max_size=20),
     result=st.none() | st.just(RESULT),
 )
 def test_that_a_status_comes_back_as_written(
