@@ -56,7 +56,7 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     window.start()
     settle(window)
     camera.take(window, "1-welcome-empty")
-    window._new()
+    window.actions_of_commands.new()
     settle(window)
     camera.take(window, "2-setup-empty-live")
     for section in window.setup.form.sections.values():

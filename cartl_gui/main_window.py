@@ -1,26 +1,20 @@
-"""The main window: pages in the middle, docks around them, and what every command does."""
+"""The main window: pages in the middle, docks around them, and how they follow what the engine says."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Literal
 
-from PySide6.QtCore import QEvent, QSize, Qt, QTimer, QUrl
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
     QCloseEvent,
-    QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
-    QGuiApplication,
 )
 from PySide6.QtWidgets import (
-    QApplication,
-    QDockWidget,
-    QFileDialog,
     QMainWindow,
     QMenu,
     QMessageBox,
@@ -30,11 +24,12 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
+from cartl_gui.actions import Actions
 from cartl_gui.bridge import EngineBridge
+from cartl_gui.closing import Closer
 from cartl_gui.commands import CommandSet, Situation
-from cartl_gui.dialogs.export_dialog import ExportDialog
-from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.forms.setup_panel import SetupPanel
+from cartl_gui.layout import WindowLayout
 from cartl_gui.pages.inspector import InspectorPanel
 from cartl_gui.pages.live import LivePage
 from cartl_gui.pages.log import LogPage
@@ -42,13 +37,13 @@ from cartl_gui.pages.results import ResultsPage
 from cartl_gui.pages.runs_panel import RunsPanel
 from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage, toml_in
-from cartl_gui.plots.base import PlotPanel
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme, ThemeChoice
 from engine.api import Session
-from engine.config import StudyConfig, dump_study, load_study
-from engine.errors import CartlError, ConfigError
+from engine.config import StudyConfig
+from engine.errors import CartlError
 from engine.events import (
+    ENDED,
     RESUMABLE,
     CheckpointSaved,
     DeviceReport,
@@ -62,8 +57,6 @@ from engine.events import (
 TITLE = "CARTL Workbench"
 #: Milliseconds between two redraws of what changed.
 REDRAW_MS = 100
-#: Width in pixels from which the inspector is there by default.
-WIDE = 1500
 DEMO = "demo"
 
 
@@ -78,28 +71,26 @@ class MainWindow(QMainWindow):
         self.setObjectName("main")
         self.setAcceptDrops(True)
         self.bridge = EngineBridge(session, self)
-        self.commands = CommandSet(self.run_command, self)
+        self.closer = Closer(session, self)
+        self.closer.ended.connect(self._session_closed)
         self._read_only = ""
         self._paused = False
-        self._closing: threading.Thread | None = None
         self._closed = False
         self._dirty = True
         self._asked: set[str] = set()
-        self._demo_waits = False
         self._build_pages()
         self._build_docks()
+        self.actions_of_commands = Actions(self)
+        self.commands = CommandSet(self.actions_of_commands.run, self)
         self._build_bars()
         self._connect()
         self._redraw_timer = QTimer(self)
         self._redraw_timer.setInterval(REDRAW_MS)
         self._redraw_timer.timeout.connect(self._redraw)
-        self._close_timer = QTimer(self)
-        self._close_timer.setInterval(50)
-        self._close_timer.timeout.connect(self._look_after_closing)
         self.setWindowTitle(TITLE)
         self.setWindowIcon(theme.icon("app"))
         if not settings.restore_layout(self):
-            self._first_layout()
+            self.layout_of_docks.make_first()
         self._update_commands()
 
     # building -------------------------------------------------------------------------------------------
@@ -123,26 +114,15 @@ class MainWindow(QMainWindow):
 
     def _build_docks(self) -> None:
         self.setup, self.runs, self.inspector = SetupPanel(self.presets), RunsPanel(), InspectorPanel()
-        self.setDockOptions(QMainWindow.DockOption.AnimatedDocks | QMainWindow.DockOption.AllowTabbedDocks)
-        area = Qt.DockWidgetArea
-        self.docks: dict[str, QDockWidget] = {}
-        for name, title, widget, place in (
-            ("setup", "Set-up", self.setup, area.LeftDockWidgetArea),
-            ("runs", "Runs and queue", self.runs, area.BottomDockWidgetArea),
-            ("inspector", "Selected run", self.inspector, area.RightDockWidgetArea),
-        ):
-            dock = self.docks[name] = QDockWidget(title, self)
-            dock.setObjectName(name)
-            dock.setWidget(widget)
-            self.addDockWidget(place, dock)
-        self.setCorner(Qt.Corner.BottomLeftCorner, area.LeftDockWidgetArea)
-        self.setCorner(Qt.Corner.BottomRightCorner, area.RightDockWidgetArea)
+        self.layout_of_docks = WindowLayout(
+            self, {"setup": self.setup, "runs": self.runs, "inspector": self.inspector}
+        )
 
     def _build_bars(self) -> None:
         menus = self.commands.fill_menus(self.menuBar())
         view = menus["View"]
         before = self.commands.actions["filter"]
-        for dock in self.docks.values():
+        for dock in self.layout_of_docks.docks.values():
             view.insertAction(before, dock.toggleViewAction())
         self._theme_menu = QMenu("&Theme", self)
         self._theme_group = QActionGroup(self)
@@ -178,7 +158,7 @@ class MainWindow(QMainWindow):
         )  # fmt: skip
 
     def _connect(self) -> None:
-        bridge = self.bridge
+        bridge, actions = self.bridge, self.actions_of_commands
         bridge.engine_ready.connect(self._engine_ready)
         bridge.runs_listed.connect(self._runs_listed)
         bridge.run_changed.connect(self._run_changed)
@@ -193,43 +173,21 @@ class MainWindow(QMainWindow):
         bridge.queue_empty.connect(self._queue_empty)
         for page in (self.welcome, self.live, self.results):
             page.demo_asked.connect(self.start_demo)
-        self.welcome.new_asked.connect(self._new)
-        self.welcome.open_asked.connect(self._open)
-        self.welcome.file_dropped.connect(self.open_file)
+        self.welcome.new_asked.connect(actions.new)
+        self.welcome.open_asked.connect(actions.open)
+        self.welcome.file_dropped.connect(actions.open_file)
         self.welcome.run_chosen.connect(self.show_run)
         self.results.run_chosen.connect(self.show_run)
-        self.results.said.connect(self._say)
-        self.live.export_requested.connect(self.export_plot)
+        self.results.said.connect(self.status.say)
+        self.live.export_requested.connect(actions.export_plot)
         self.runs.run_selected.connect(self._run_selected)
         self.runs.run_opened.connect(self.show_run)
         self.setup.submitted.connect(self.submit)
-        self.setup.open_asked.connect(self._open)
-        self.setup.save_asked.connect(self._save)
+        self.setup.open_asked.connect(actions.open)
+        self.setup.save_asked.connect(actions.save)
         self.setup.changed.connect(self._update_commands)
-        self.inspector.export_asked.connect(self._export_weights)
+        self.inspector.export_asked.connect(actions.export_weights)
         self.log.unread_changed.connect(self._mark_log)
-
-    def _first_layout(self) -> None:
-        area = QGuiApplication.primaryScreen().availableGeometry()
-        size = QSize(min(1720, area.width() * 19 // 20), min(1040, area.height() * 19 // 20))
-        self.resize(size.expandedTo(QSize(960, 620)))
-        for dock in self.docks.values():
-            dock.hide()
-
-    def _show_docks(self) -> None:
-        """Leave the calm first page: show set-up and runs, and the inspector where there is room."""
-        if any(dock.isVisible() for dock in self.docks.values()):
-            return
-        self._arrange_docks()
-
-    def _arrange_docks(self) -> None:
-        for name, dock in self.docks.items():
-            dock.setFloating(False)
-            dock.setVisible(name != "inspector" or self.width() >= WIDE)
-        self.resizeDocks(
-            [self.docks["setup"], self.docks["inspector"]], [400, 270], Qt.Orientation.Horizontal
-        )
-        self.resizeDocks([self.docks["runs"]], [max(190, self.height() // 4)], Qt.Orientation.Vertical)
 
     # starting and ending --------------------------------------------------------------------------------
     def start(self) -> None:
@@ -238,8 +196,8 @@ class MainWindow(QMainWindow):
         try:
             self.session.open()
         except CartlError as error:
-            self.log.add(LogAdded(None, time.time(), "error", str(error)))
-            QMessageBox.critical(self, TITLE, str(error))
+            self._note("error", str(error))
+            self.complain("The workspace could not be opened.", str(error))
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         """Ask while something runs; end only after the engine's threads have ended."""
@@ -247,65 +205,23 @@ class MainWindow(QMainWindow):
             event.accept()
             return
         event.ignore()
-        if self._closing is not None:
-            return
-        running = self.bridge.running()
-        if running is not None and not self._may_close(running):
+        queued = sum(info.state == "created" for info in self.bridge.runs.values())
+        if self.closer.begun or not self.closer.may_close(self.bridge.running(), queued):
             return
         self.settings.save_layout(self)
         self.status.say("Saving and closing…")
         self.setEnabled(False)
-        self._closing = threading.Thread(target=self._close_session, name="closing")
-        self._closing.start()
-        self._close_timer.start()
+        self.closer.begin()
 
-    def _may_close(self, running: RunInfo) -> bool:
-        box = QMessageBox(QMessageBox.Icon.Question, TITLE, f"“{running.name}” is running.", parent=self)
-        queued = sum(info.state == "created" for info in self.bridge.runs.values())
-        rest = f" {words.count(queued, 'queued run')} will wait." if queued else ""
-        box.setInformativeText(
-            f"It is {100 * running.progress:.0f} % done. Paused, it goes on exactly where it stopped "
-            f"at the next start.{rest}"
-        )
-        save = box.addButton("Pause, save and quit", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(save)
-        box.exec()
-        return box.clickedButton() is save
-
-    def _close_session(self) -> None:
-        while not self.session.close(10.0):
-            time.sleep(0.1)
-
-    def _look_after_closing(self) -> None:
-        if self._closing is None or self._closing.is_alive():
-            return
-        self._closing.join()
-        self._close_timer.stop()
+    def _session_closed(self) -> None:
         self._redraw_timer.stop()
-        self.bridge.drain()
         self.bridge.stop()
+        self.bridge.drain()
+        self._redraw_timer.stop()
         self._closed = True
         self.close()
 
-    # what commands do -----------------------------------------------------------------------------------
-    def run_command(self, name: str) -> None:
-        """Do what a command says."""
-        pages = {"page_welcome": 0, "page_live": 1, "page_results": 2, "page_log": 3}
-        if name in pages:
-            self.tabs.setCurrentIndex(pages[name])
-            return
-        {
-            "new": self._new, "demo": self.start_demo, "open": self._open, "save": self._save,
-            "export_plot": self._export_current, "workspace": self._open_workspace, "quit": self.close,
-            "run": self.setup.submit, "pause": self.session.pause, "resume": self._resume, "stop": self._stop,
-            "stop_all": self._stop_all, "show_run": self._show_selected, "use_settings": self._use_settings,
-            "copy_command": self._copy_command, "export_weights": self._export_latest_weights,
-            "export_tables": self._export_tables, "open_folder": self._open_folder,
-            "filter": self._go_to_filter, "plots_only": self._plots_only, "reset_layout": self._reset_layout,
-            "shortcuts": self._show_shortcuts, "about": self._show_about,
-        }[name]()  # fmt: skip
-
+    # what commands and pages ask for --------------------------------------------------------------------
     def start_demo(self) -> None:
         """Queue the built-in demo and show its plots."""
         if DEMO in self.presets:
@@ -317,197 +233,45 @@ class MainWindow(QMainWindow):
         try:
             infos = self.session.submit(study)
         except CartlError as error:
-            self._complain("The study could not be queued.", str(error))
+            self.complain("The study could not be queued.", str(error))
             return
-        self._show_docks()
+        self.layout_of_docks.show_docks()
         self.bridge.drain()
-        self._say(f"Queued {words.count(len(infos), 'run')}")
+        self.status.say(f"Queued {words.count(len(infos), 'run')}")
         if infos and self.bridge.running() is None:
             self.show_run(infos[0].id)
 
     def show_run(self, run_id: str) -> None:
         """Show a run in the plots, reading its files if it is not in memory."""
-        self._show_docks()
+        self.layout_of_docks.show_docks()
         self.runs.select(run_id)
         self._show_data(run_id)
         self.tabs.setCurrentWidget(self.live)
 
-    def open_file(self, path: str) -> None:
-        """Propose the settings of a TOML file in the form."""
-        try:
-            study = load_study(Path(path))
-        except ConfigError as error:
-            self._complain("The settings file could not be read.", str(error))
-            return
-        self.settings.folder = str(Path(path).parent)
-        self._edit(study)
-        self._say(f"Opened {path}")
-
-    def export_plot(self, panel: object) -> None:
-        """Ask how to export a plot, and write it."""
-        if not isinstance(panel, PlotPanel) or panel.is_empty():
-            return
-        dialog = ExportDialog(panel, self, folder=self.settings.folder)
-        dialog.exec()
-        if dialog.written is not None:
-            self.settings.folder = str(dialog.written.parent)
-            self._say(f"Wrote {dialog.written}")
-        dialog.deleteLater()
-
-    def _edit(self, study: StudyConfig) -> None:
-        self._show_docks()
-        self.docks["setup"].show()
-        self.setup.set_study(study)
+    def show_form(self) -> None:
+        """Show the set-up form and put the cursor into it."""
+        self.layout_of_docks.show_docks()
+        self.layout_of_docks.docks["setup"].show()
         if self.tabs.currentWidget() is self.welcome:
             self.tabs.setCurrentWidget(self.live)
         self.setup.form.rows["name"].editor.setFocus()
 
-    def _new(self) -> None:
-        self.setup.preset.setCurrentIndex(0)
-        self.setup.new_experiment()
-        study = self.setup.study()
-        if study is not None:
-            self._edit(study)
+    def complain(self, text: str, details: str = "") -> None:
+        """Say in a box what could not be done."""
+        box = QMessageBox(QMessageBox.Icon.Warning, TITLE, text, parent=self)
+        box.setInformativeText(details)
+        box.exec()
+        box.deleteLater()
 
-    def _open(self) -> None:
-        path, _kind = QFileDialog.getOpenFileName(
-            self, "Open settings", self.settings.folder, "Settings (*.toml)"
-        )
-        if path:
-            self.open_file(path)
+    def selected_info(self) -> RunInfo | None:
+        """The run selected in the list."""
+        return self.bridge.runs.get(self.runs.selected())
 
-    def _save(self) -> None:
-        study = self.setup.study()
-        if study is None:
-            return
-        start = str(Path(self.settings.folder) / "study.toml")
-        path, _kind = QFileDialog.getSaveFileName(self, "Save settings", start, "Settings (*.toml)")
-        if not path:
-            return
-        try:
-            Path(path).write_text(dump_study(study), encoding="utf-8")
-        except OSError as error:
-            self._complain("The settings could not be saved.", f"{path}: {error.strerror}")
-            return
-        self.settings.folder = str(Path(path).parent)
-        self._say(f"Wrote {path}")
-
-    def _resume(self) -> None:
-        info = self._selected_info()
-        if info is not None and info.state in RESUMABLE:
-            self.session.resume(info.id)
-        else:
-            self.session.resume()
-        self._paused = False
+    def set_paused(self, on: bool) -> None:
+        """Note whether the queue waits."""
+        self._paused = on
+        self._show_progress()
         self._update_commands()
-
-    def _stop(self) -> None:
-        info = self._selected_info()
-        if info is not None and self._sure(
-            f"Stop “{info.name}”?", "What it measured is kept, and it can be resumed."
-        ):
-            self.session.stop(info.id)
-
-    def _stop_all(self) -> None:
-        if self._sure(
-            "Stop all runs?", "The running run stops and the queue is emptied. What was measured is kept."
-        ):
-            self.session.stop_all()
-
-    def _show_selected(self) -> None:
-        if run_id := self.runs.selected():
-            self.show_run(run_id)
-
-    def _use_settings(self) -> None:
-        info = self._selected_info()
-        if info is not None:
-            self._edit(StudyConfig(title=info.study or info.name, runs=[info.config]))
-            self._say(f"The form shows the settings of {info.name}")
-
-    def _copy_command(self) -> None:
-        info = self._selected_info()
-        if info is not None:
-            QGuiApplication.clipboard().setText(command_line(info, str(self.session.workspace)))
-            self._say("Copied the command")
-
-    def _export_latest_weights(self) -> None:
-        info = self._selected_info()
-        data = self.bridge.data(info.id) if info else None
-        if data is not None and data.weights:
-            self._export_weights(data.weights[-1])
-
-    def _export_weights(self, stage: str) -> None:
-        info = self._selected_info()
-        if info is None:
-            return
-        start = str(Path(self.settings.folder) / f"{info.name}-{stage}.safetensors")
-        path, kind = QFileDialog.getSaveFileName(
-            self, "Export weights", start, "safetensors (*.safetensors);;PyTorch state dict (*.pt)"
-        )
-        if not path:
-            return
-        target = Path(path)
-        if target.suffix not in (".safetensors", ".pt"):
-            target = target.with_name(target.name + (".pt" if "*.pt" in kind else ".safetensors"))
-        self.settings.folder = str(target.parent)
-        self.session.export_weights(info.id, stage, target)  # type: ignore[arg-type]
-
-    def _export_tables(self) -> None:
-        info = self._selected_info()
-        folder = QFileDialog.getExistingDirectory(self, "Folder for the tables", self.settings.folder)
-        if info is not None and folder:
-            self.settings.folder = folder
-            self.session.export_tables(info.id, Path(folder))
-
-    def _open_folder(self) -> None:
-        info = self._selected_info()
-        if info is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(info.path))
-
-    def _open_workspace(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.session.workspace)))
-
-    def _export_current(self) -> None:
-        self.export_plot(self.live.current_panel())
-
-    def _go_to_filter(self) -> None:
-        self.docks["runs"].show()
-        self.runs.filter.setFocus()
-        self.runs.filter.selectAll()
-
-    def _plots_only(self) -> None:
-        alone = self.commands.actions["plots_only"].isChecked()
-        if alone:
-            self._before_alone = [name for name, dock in self.docks.items() if dock.isVisible()]
-            self.tabs.setCurrentWidget(self.live)
-        for name in getattr(self, "_before_alone", []):
-            self.docks[name].setVisible(not alone)
-        for bar in (self.toolbar, self.tabs.tabBar(), self.statusBar()):
-            bar.setVisible(not alone)
-
-    def _reset_layout(self) -> None:
-        self.settings.forget_layout()
-        self.commands.actions["plots_only"].setChecked(False)
-        for bar in (self.toolbar, self.tabs.tabBar(), self.statusBar()):
-            bar.show()
-        area = Qt.DockWidgetArea
-        for name, place in (
-            ("setup", area.LeftDockWidgetArea),
-            ("runs", area.BottomDockWidgetArea),
-            ("inspector", area.RightDockWidgetArea),
-        ):
-            self.addDockWidget(place, self.docks[name])
-        self._arrange_docks()
-
-    def _show_shortcuts(self) -> None:
-        self._show_dialog(ShortcutsDialog(self))
-
-    def _show_about(self) -> None:
-        self._show_dialog(AboutDialog(QApplication.applicationVersion(), self))
-
-    def _show_dialog(self, dialog: ShortcutsDialog | AboutDialog) -> None:
-        dialog.exec()
-        dialog.deleteLater()
 
     # what the engine says -------------------------------------------------------------------------------
     def _engine_ready(self, device: DeviceReport) -> None:
@@ -538,6 +302,8 @@ class MainWindow(QMainWindow):
             if not known:
                 self.results.show_runs(list(self.bridge.runs.values()), info.study)
             self._runs_known()
+        if info.state in ENDED and before not in (None, info.state):
+            self._ask_again(info.id)
         if info.state == "running":
             self._paused = False
             if not self.runs.selected():
@@ -556,6 +322,8 @@ class MainWindow(QMainWindow):
             self._show_data(run_id)
         if self.live.data is not None and self.live.data.info.id == run_id:
             self.live.follow()
+            if self.live.data.stages() != (layout.stage,):
+                self._ask_again(run_id)
         self._data_changed(run_id)
 
     def _follows(self, run_id: str) -> bool:
@@ -573,19 +341,17 @@ class MainWindow(QMainWindow):
         self.status.saved(time.time())
 
     def _exported(self, path: str) -> None:
-        self._say(f"Wrote {path}")
-        self.log.add(LogAdded(None, time.time(), "info", f"Wrote {path}"))
+        self.status.say(f"Wrote {path}")
+        self._note("info", f"Wrote {path}")
 
     def _request_failed(self, event: RequestFailed) -> None:
         details = f"\n{event.details}" if event.details else ""
-        self.log.add(LogAdded(None, time.time(), "error", f"{event.request}: {event.message}{details}"))
-        self._complain(event.message, event.details)
+        self._note("error", f"{event.request}: {event.message}{details}")
+        self.complain(event.message, event.details)
 
     def _queue_empty(self, paused: bool) -> None:
-        self._paused = paused
-        self._say("The queue is paused" if paused else "All runs have ended")
-        self._show_progress()
-        self._update_commands()
+        self.status.say("The queue is paused" if paused else "All runs have ended")
+        self.set_paused(paused)
 
     # drawing --------------------------------------------------------------------------------------------
     def _redraw(self) -> None:
@@ -593,7 +359,7 @@ class MainWindow(QMainWindow):
         if self._dirty and self.live.isVisible():
             self._dirty = False
             self.live.refresh()
-        if self.docks["inspector"].isVisible():
+        if self.inspector.isVisible():
             self.inspector.show_run(self.live.data)
         if not self._dirty and self.bridge.running() is None:
             self._redraw_timer.stop()
@@ -608,6 +374,11 @@ class MainWindow(QMainWindow):
         self.live.show_run(data)
         self.inspector.show_run(data)
         self._update_commands()
+
+    def _ask_again(self, run_id: str) -> None:
+        """Read a shown run's files once more: it may have weights now."""
+        self._asked.add(run_id)
+        self.session.open_run(run_id)
 
     def _show_progress(self) -> None:
         running = self.bridge.running()
@@ -633,7 +404,7 @@ class MainWindow(QMainWindow):
         self.tabs.setTabText(3, f"Log ({unread})" if unread else "Log")
 
     def _update_commands(self) -> None:
-        info = self._selected_info()
+        info = self.selected_info()
         states = [known.state for known in self.bridge.runs.values()]
         data = self.bridge.data(info.id) if info else None
         self.commands.update(
@@ -652,29 +423,13 @@ class MainWindow(QMainWindow):
         )
 
     # small things ---------------------------------------------------------------------------------------
-    def _selected_info(self) -> RunInfo | None:
-        return self.bridge.runs.get(self.runs.selected())
-
     def _theme_chosen(self, action: QAction) -> None:
         choice: ThemeChoice = action.data()
         self.settings.theme = choice
         self.themes.apply(choice)
 
-    def _say(self, text: str) -> None:
-        self.status.say(text)
-
-    def _complain(self, text: str, details: str = "") -> None:
-        box = QMessageBox(QMessageBox.Icon.Warning, TITLE, text, parent=self)
-        box.setInformativeText(details)
-        box.exec()
-
-    def _sure(self, text: str, details: str) -> bool:
-        box = QMessageBox(QMessageBox.Icon.Question, TITLE, text, parent=self)
-        box.setInformativeText(details)
-        yes = box.addButton("Stop", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
-        box.exec()
-        return box.clickedButton() is yes
+    def _note(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        self.log.add(LogAdded(None, time.time(), level, text))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw icons in the colours of a new theme."""
@@ -695,9 +450,4 @@ class MainWindow(QMainWindow):
         path = toml_in(event)
         if path is not None:
             event.acceptProposedAction()
-            self.open_file(path)
-
-
-def command_line(info: RunInfo, workspace: str) -> str:
-    """The command that makes a run again in a terminal, from the settings saved beside it."""
-    return f'cartl run "{Path(info.path) / "config.toml"}" --workspace "{workspace}"'
+            self.actions_of_commands.open_file(path)

@@ -141,10 +141,10 @@ def style_sheet(colours: Scheme) -> str:
     QCheckBox {{ spacing: 7px; }}
     QCheckBox::indicator {{ width: 14px; height: 14px; border: 1px solid {c.neutral}; border-radius: 3px;
                  background: {c.base}; }}
-    QCheckBox::indicator:hover, QCheckBox:focus::indicator {{ border: 1px solid {c.accent}; }}
+    QCheckBox::indicator:hover, QCheckBox::indicator:focus {{ border: 1px solid {c.accent}; }}
     QCheckBox::indicator:checked {{ background: {c.accent}; border: 1px solid {c.accent};
                  image: url("{controls}/{c.name}-check.svg"); }}
-    QCheckBox:focus::indicator:checked {{ border: 1px solid {c.text}; }}
+    QCheckBox::indicator:checked:focus {{ border: 1px solid {c.text}; }}
     QCheckBox::indicator:disabled {{ background: {c.window}; border-color: {c.border}; }}
     QComboBox QLineEdit {{ border: none; padding: 0; background: transparent; }}
     QScrollBar:vertical {{ background: transparent; width: 12px; margin: 0; }}

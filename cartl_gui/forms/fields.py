@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
@@ -352,7 +353,7 @@ class FieldRow(QWidget):
         if isinstance(value, list | tuple):
             return ", ".join(map(str, value))
         if isinstance(value, float):
-            return format_ratio(value)
+            return format_ratio(value) if math.isfinite(value) else str(value)
         return str(value)
 
     def _edited(self) -> None:

@@ -1,0 +1,273 @@
+"""What the commands do: each method is one command of `commands.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox
+
+from cartl_gui.dialogs.export_dialog import ExportDialog
+from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
+from cartl_gui.plots.base import PlotPanel
+from engine.config import StageName, StudyConfig, dump_study, load_study
+from engine.errors import ConfigError
+from engine.events import RESUMABLE, RunInfo
+
+if TYPE_CHECKING:
+    from cartl_gui.main_window import MainWindow
+
+PAGES = ("page_welcome", "page_live", "page_results", "page_log")
+
+
+class Actions:
+    """Carries out commands on behalf of a window."""
+
+    def __init__(self, window: MainWindow) -> None:
+        self._window = window
+        self._table: dict[str, Callable[[], object]] = {
+            "new": self.new,
+            "demo": window.start_demo,
+            "open": self.open,
+            "save": self.save,
+            "export_plot": self.export_shown_plot,
+            "workspace": self.open_workspace,
+            "quit": window.close,
+            "run": window.setup.submit,
+            "pause": window.session.pause,
+            "resume": self.resume,
+            "stop": self.stop,
+            "stop_all": self.stop_all,
+            "show_run": self.show_selected,
+            "use_settings": self.use_settings,
+            "copy_command": self.copy_command,
+            "export_weights": self.export_latest_weights,
+            "export_tables": self.export_tables,
+            "open_folder": self.open_folder,
+            "filter": self.go_to_filter,
+            "plots_only": self.plots_only,
+            "reset_layout": self.reset_layout,
+            "shortcuts": self.show_shortcuts,
+            "about": self.show_about,
+        }
+
+    def run(self, name: str) -> None:
+        """Do what a command says."""
+        if name in PAGES:
+            self._window.tabs.setCurrentIndex(PAGES.index(name))
+        else:
+            self._table[name]()
+
+    # settings -------------------------------------------------------------------------------------------
+    def new(self) -> None:
+        """Put one run with the program's defaults into the form."""
+        window = self._window
+        window.setup.preset.setCurrentIndex(0)
+        window.setup.new_experiment()
+        window.show_form()
+
+    def open(self) -> None:
+        """Ask for a settings file and propose what it says."""
+        folder = self._window.settings.folder
+        path, _kind = QFileDialog.getOpenFileName(self._window, "Open settings", folder, "Settings (*.toml)")
+        if path:
+            self.open_file(path)
+
+    def open_file(self, path: str) -> None:
+        """Propose the settings of a TOML file in the form."""
+        try:
+            study = load_study(Path(path))
+        except ConfigError as error:
+            self._window.complain("The settings file could not be read.", str(error))
+            return
+        self._remember(Path(path))
+        self._window.setup.set_study(study)
+        self._window.show_form()
+        self._window.status.say(f"Opened {path}")
+
+    def save(self) -> None:
+        """Ask for a place and write the settings there."""
+        study = self._window.setup.study()
+        if study is None:
+            return
+        start = str(Path(self._window.settings.folder) / "study.toml")
+        path, _kind = QFileDialog.getSaveFileName(self._window, "Save settings", start, "Settings (*.toml)")
+        if not path:
+            return
+        target = Path(path) if Path(path).suffix else Path(path + ".toml")
+        try:
+            target.write_text(dump_study(study), encoding="utf-8")
+        except OSError as error:
+            self._window.complain("The settings could not be saved.", f"{target}: {error.strerror}")
+            return
+        self._remember(target)
+        self._window.status.say(f"Wrote {target}")
+
+    def use_settings(self) -> None:
+        """Put the selected run's settings into the form."""
+        info = self._selected()
+        if info is not None:
+            self._window.setup.set_study(StudyConfig(title=info.study or info.name, runs=[info.config]))
+            self._window.show_form()
+            self._window.status.say(f"The form shows the settings of {info.name}")
+
+    # runs -----------------------------------------------------------------------------------------------
+    def resume(self) -> None:
+        """Go on with the selected run if it can be resumed, else with the queue."""
+        info = self._selected()
+        if info is not None and info.state in RESUMABLE:
+            self._window.session.resume(info.id)
+        else:
+            self._window.session.resume()
+        self._window.set_paused(False)
+
+    def stop(self) -> None:
+        """Stop the selected run if the user is sure."""
+        info = self._selected()
+        if info is not None and self._sure(
+            f"Stop “{info.name}”?", "What it measured is kept, and it can be resumed."
+        ):
+            self._window.session.stop(info.id)
+
+    def stop_all(self) -> None:
+        """Stop everything if the user is sure."""
+        if self._sure("Stop all runs?", "The queue is emptied. What was measured is kept."):
+            self._window.session.stop_all()
+
+    def show_selected(self) -> None:
+        """Show the selected run in the plots."""
+        if run_id := self._window.runs.selected():
+            self._window.show_run(run_id)
+
+    def copy_command(self) -> None:
+        """Copy the command line that makes the selected run again."""
+        info = self._selected()
+        if info is not None:
+            QGuiApplication.clipboard().setText(command_line(info, str(self._window.session.workspace)))
+            self._window.status.say("Copied the command")
+
+    def open_folder(self) -> None:
+        """Show the selected run's files in the file manager."""
+        info = self._selected()
+        if info is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(info.path))
+
+    def open_workspace(self) -> None:
+        """Show the folder of runs in the file manager."""
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._window.session.workspace)))
+
+    # export ---------------------------------------------------------------------------------------------
+    def export_shown_plot(self) -> None:
+        """Export the enlarged plot, or that with the focus, or the first."""
+        self.export_plot(self._window.live.current_panel())
+
+    def export_plot(self, panel: object) -> None:
+        """Ask how to export a plot, and write it."""
+        if not isinstance(panel, PlotPanel) or panel.is_empty():
+            return
+        dialog = ExportDialog(panel, self._window, folder=self._window.settings.folder)
+        dialog.exec()
+        if dialog.written is not None:
+            self._remember(dialog.written)
+            self._window.status.say(f"Wrote {dialog.written}")
+        dialog.deleteLater()
+
+    def export_latest_weights(self) -> None:
+        """Export the weights after the selected run's last training stage."""
+        info = self._selected()
+        data = self._window.bridge.data(info.id) if info else None
+        if data is not None and data.weights:
+            self.export_weights(data.weights[-1])
+
+    def export_weights(self, stage: StageName) -> None:
+        """Ask for a place and write the weights after a stage there."""
+        info = self._selected()
+        if info is None:
+            return
+        start = str(Path(self._window.settings.folder) / f"{file_stem(info.name)}-{stage}.safetensors")
+        path, kind = QFileDialog.getSaveFileName(
+            self._window, "Export weights", start, "safetensors (*.safetensors);;PyTorch state dict (*.pt)"
+        )
+        if not path:
+            return
+        target = Path(path)
+        if target.suffix not in (".safetensors", ".pt"):
+            target = target.with_name(target.name + (".pt" if "*.pt" in kind else ".safetensors"))
+        self._remember(target)
+        self._window.session.export_weights(info.id, stage, target)
+
+    def export_tables(self) -> None:
+        """Ask for a folder and write the selected run's tables there."""
+        info = self._selected()
+        if info is None:
+            return
+        folder = QFileDialog.getExistingDirectory(
+            self._window, "Folder for the tables", self._window.settings.folder
+        )
+        if folder:
+            self._window.settings.folder = folder
+            self._window.session.export_tables(info.id, Path(folder))
+
+    # view and help --------------------------------------------------------------------------------------
+    def go_to_filter(self) -> None:
+        """Put the cursor into the filter of the run list."""
+        self._window.layout_of_docks.docks["runs"].show()
+        self._window.runs.filter.setFocus()
+        self._window.runs.filter.selectAll()
+
+    def plots_only(self) -> None:
+        """Hide everything but the plots, or show it again."""
+        window = self._window
+        if window.commands.actions["plots_only"].isChecked():
+            window.tabs.setCurrentWidget(window.live)
+            window.layout_of_docks.plots_only([window.toolbar, window.tabs.tabBar(), window.statusBar()])
+        else:
+            window.layout_of_docks.leave_plots_only()
+
+    def reset_layout(self) -> None:
+        """Put every part of the window back to its place."""
+        self._window.settings.forget_layout()
+        self._window.commands.actions["plots_only"].setChecked(False)
+        self._window.layout_of_docks.reset()
+
+    def show_shortcuts(self) -> None:
+        """List every command with its shortcut."""
+        dialog = ShortcutsDialog(self._window)
+        dialog.exec()
+        dialog.deleteLater()
+
+    def show_about(self) -> None:
+        """Say version, sources and licences."""
+        dialog = AboutDialog(QApplication.applicationVersion(), self._window)
+        dialog.exec()
+        dialog.deleteLater()
+
+    # inside ---------------------------------------------------------------------------------------------
+    def _selected(self) -> RunInfo | None:
+        return self._window.selected_info()
+
+    def _remember(self, path: Path) -> None:
+        self._window.settings.folder = str(path.parent)
+
+    def _sure(self, text: str, details: str) -> bool:
+        box = QMessageBox(QMessageBox.Icon.Question, "CARTL Workbench", text, parent=self._window)
+        box.setInformativeText(details)
+        yes = box.addButton("Stop", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.exec()
+        agreed = box.clickedButton() is yes
+        box.deleteLater()
+        return agreed
+
+
+def command_line(info: RunInfo, workspace: str) -> str:
+    """The command that makes a run again in a terminal, from the settings saved beside it."""
+    return f'cartl run "{Path(info.path) / "config.toml"}" --workspace "{workspace}"'
+
+
+def file_stem(name: str) -> str:
+    """A run's name as the beginning of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "-_=." else "_" for letter in name)

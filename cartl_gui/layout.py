@@ -1,0 +1,73 @@
+"""Where the parts of the window are: docks at first, after "Reset layout", and with the plots alone."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+#: Width in pixels from which the panel on the right is there by default.
+WIDE = 1500
+_PLACES = {
+    "setup": ("Set-up", Qt.DockWidgetArea.LeftDockWidgetArea),
+    "runs": ("Runs and queue", Qt.DockWidgetArea.BottomDockWidgetArea),
+    "inspector": ("Selected run", Qt.DockWidgetArea.RightDockWidgetArea),
+}
+
+
+class WindowLayout:
+    """The docks of a window and their places."""
+
+    def __init__(self, window: QMainWindow, panels: dict[str, QWidget]) -> None:
+        self._window = window
+        self._hidden_for_plots: list[QWidget] = []
+        self.docks: dict[str, QDockWidget] = {}
+        window.setDockOptions(QMainWindow.DockOption.AnimatedDocks | QMainWindow.DockOption.AllowTabbedDocks)
+        for name, (title, place) in _PLACES.items():
+            dock = self.docks[name] = QDockWidget(title, window)
+            dock.setObjectName(name)
+            dock.setWidget(panels[name])
+            window.addDockWidget(place, dock)
+        window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+        window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+
+    def make_first(self) -> None:
+        """The first start: a good size, and nothing but the welcome page."""
+        area = QGuiApplication.primaryScreen().availableGeometry()
+        size = QSize(min(1720, area.width() * 19 // 20), min(1040, area.height() * 19 // 20))
+        self._window.resize(size.expandedTo(QSize(960, 620)))
+        for dock in self.docks.values():
+            dock.hide()
+
+    def show_docks(self) -> None:
+        """Leave the calm first page: show the docks if none is there."""
+        if not any(dock.isVisible() for dock in self.docks.values()):
+            self._arrange()
+
+    def reset(self) -> None:
+        """Put every dock back to its place."""
+        self.leave_plots_only()
+        for name, (_title, place) in _PLACES.items():
+            self._window.addDockWidget(place, self.docks[name])
+        self._arrange()
+
+    def plots_only(self, others: list[QWidget]) -> None:
+        """Hide the docks and `others` until `leave_plots_only`."""
+        self._hidden_for_plots = [part for part in (*self.docks.values(), *others) if part.isVisible()]
+        for part in self._hidden_for_plots:
+            part.hide()
+
+    def leave_plots_only(self) -> None:
+        """Show again what `plots_only` hid."""
+        for part in self._hidden_for_plots:
+            part.show()
+        self._hidden_for_plots = []
+
+    def _arrange(self) -> None:
+        for name, dock in self.docks.items():
+            dock.setFloating(False)
+            dock.setVisible(name != "inspector" or self._window.width() >= WIDE)
+        sides = [self.docks["setup"], self.docks["inspector"]]
+        self._window.resizeDocks(sides, [400, 270], Qt.Orientation.Horizontal)
+        height = max(190, self._window.height() // 4)
+        self._window.resizeDocks([self.docks["runs"]], [height], Qt.Orientation.Vertical)

@@ -1,0 +1,34 @@
+"""Small steps that many tests of the window take."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from cartl_gui.main_window import MainWindow
+from cartl_gui.run_data import RunData
+from engine.events import RunInfo, RunRecord
+
+
+def end(qtbot: QtBot, window: MainWindow) -> None:
+    """Close a window for good, whatever runs."""
+    window.closer.may_close = lambda _running, _queued: True  # type: ignore[method-assign]
+    window.close()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=5000)
+    window.deleteLater()
+
+
+def drain(window: MainWindow) -> None:
+    """Let the window take in and draw everything that is waiting."""
+    while not window.session.events.empty():
+        window.bridge.drain()
+    window._redraw()
+    QApplication.processEvents()
+
+
+def data_of(info: RunInfo, record: RunRecord | None = None) -> RunData:
+    """The data of an earlier run, as the plots take it."""
+    data = RunData(info)
+    if record is not None:
+        data.absorb(record)
+    return data
