@@ -530,7 +530,13 @@ def test_that_bad_safetensors_files_are_refused(
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
     with pytest.raises(error, match=message):
-        load_weights(path)
+        tensor_files.check_safetensors(path)
+
+
+def test_that_bad_weights_of_others_are_refused_by_the_child(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(header('{"w": 1}'))
+    with pytest.raises(UntrustedFileError, match="not described as a plain tensor"):
+        load_weights(tmp_path / "w.safetensors")
 
 
 def test_that_safetensors_of_others_are_read(tmp_path: Path) -> None:

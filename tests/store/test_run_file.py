@@ -292,7 +292,7 @@ def test_that_another_process_reads_right_rows_while_they_are_written(tmp_path: 
     assert_equal(read_tables(path)[1]["pretraining"]["steps"], rows("pretraining", "steps", 0, 900))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_that_a_kill_loses_no_flushed_row(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "metrics.h5"
     with start_python(WRITER, path, 100_000) as child:
@@ -352,7 +352,7 @@ print("kept", count + 1, abandoned_files())
 )
 
 
-@pytest.mark.parametrize("limit", [0, 1, 5_000, 40_000])
+@pytest.mark.parametrize("limit", [0, 5_000, 40_000])
 def test_that_a_full_disk_loses_no_row_and_crashes_nothing(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "metrics.h5"
     status, output = run_python(FULL_DISK, path, limit)
@@ -394,6 +394,16 @@ def test_that_recreating_an_open_file_keeps_what_waits(tmp_path: Path) -> None:
     file.append("pretraining", "steps", rows("pretraining", "steps", 0, 3))
     with file.recreate():
         assert len(read_tables(tmp_path / "metrics.h5")[1]["pretraining"]["steps"]["step"]) == 3
+
+
+def test_that_the_old_file_is_kept_where_there_are_no_hard_links(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.h5"
+    make_run_file(path)
+    before = path.read_bytes()
+    with fail_on_call(run_file.os, "link", 1, OSError(95, "Operation not supported")):
+        RunFile.create(path, LAYOUTS, **TEXTS).close()
+    assert (tmp_path / "metrics.previous.h5").read_bytes() == before
+    assert len(read_tables(path)[1]["pretraining"]["steps"]["step"]) == 0
 
 
 def test_that_a_missing_folder_is_named(tmp_path: Path) -> None:

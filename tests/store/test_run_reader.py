@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from store_samples import LAYOUTS, TEXTS, config, make_run_file, rows
 
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
-from engine.store import probe, safe_open
+from engine.store import probe, run_reader, safe_open
 from engine.store.run_file import RunFile
 from engine.store.run_folder import RunFolder
 from engine.store.run_reader import read_record, read_tables
@@ -278,7 +278,7 @@ def test_that_a_flipped_bit_is_noticed_or_harmless(foreign: Path, whole_file: by
     expected = rows("pretraining", "steps", 0, 100)
     chance = random.Random(2)
     refused = 0
-    for _ in range(12):
+    for _ in range(7):
         foreign.write_bytes(whole_file)
         corrupt(foreign, chance.randrange(len(whole_file)), bits=1 << chance.randrange(8))
         try:
@@ -306,6 +306,27 @@ def test_that_a_child_that_dies_is_reported(foreign: Path, monkeypatch: pytest.M
     monkeypatch.setattr(safe_open, "_next_line", lambda lines, timeout: "")
     with pytest.raises(DamagedFileError, match="broke the process"):
         read_tables(foreign)
+
+
+@pytest.mark.parametrize(("failures", "read"), [(4, True), (5, False)])
+def test_that_a_file_caught_between_two_writes_is_read_again(
+    tmp_path: Path, failures: int, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run_file(tmp_path / "metrics.h5")
+    left = [OSError("checksum")] * failures
+    real = run_reader.open_run_file
+
+    def failing(path: Path) -> Any:
+        if left:
+            raise left.pop()
+        return real(path)
+
+    monkeypatch.setattr(run_reader, "open_run_file", failing)
+    if read:
+        assert set(read_tables(tmp_path / "metrics.h5")[0]) == {"pretraining", "finetuning", "attack"}
+    else:
+        with pytest.raises(DamagedFileError, match="checksum"):
+            read_tables(tmp_path / "metrics.h5")
 
 
 def test_that_a_missing_file_is_no_damage(tmp_path: Path) -> None:
