@@ -202,6 +202,28 @@ def needed_by(file: Path) -> list[str]:
     return names
 
 
+@pytest.mark.parametrize(
+    ("display", "program"),
+    [(":0", ["-m", "cartl_gui"]), ("", ["-m", "engine", "demo"])],
+    ids=["display", "none"],
+)
+def test_that_the_window_starts_where_there_is_a_display(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, display: str, program: list[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(setup.sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setenv("WAYLAND_DISPLAY", "")
+    monkeypatch.setattr(setup, "provide_libraries", lambda libraries: None)
+    monkeypatch.setattr(setup, "provide_environment", lambda root: Path("python"))
+    monkeypatch.setattr(setup.os, "execv", lambda path, arguments: started.append(arguments))
+    setup.main(["run"])
+    assert started == [["python", *program]]
+    assert (
+        set(setup.X11_LIBRARIES) <= set(setup.window_libraries()) if display else not setup.window_libraries()
+    )
+
+
 def test_that_the_checks_end_with_pytest_and_that_one_failure_fails_them_all(
     setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
