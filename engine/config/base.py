@@ -6,7 +6,6 @@ The window builds its forms, and the command line its help, from these fields al
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -27,7 +26,7 @@ def parse_ratio(value: Any) -> Any:
         ValueError: the text is neither a number nor a ratio of two numbers.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(max(-(10**300), min(value, 10**300)))
     if not isinstance(value, str):
         return value
     numerator, slash, denominator = value.partition("/")
@@ -42,12 +41,12 @@ def parse_ratio(value: Any) -> Any:
 
 
 def format_ratio(value: float) -> str:
-    """Write a number the way people in the field do: 8/255 where it is one, else plain digits."""
-    for numerator in (value * 255, value * 510):
-        whole = round(numerator)
-        base = 255 if numerator == value * 255 else 510
-        if 0 < whole <= base and whole / base == value and Fraction(whole, base).denominator > 100:
-            return f"{whole}/{base}"
+    """Write a number the way people in the field do: 8/255 where it is one and no short decimal, else digits."""
+    if float(f"{value:.6g}") != value:
+        for base in (255, 510):
+            whole = round(value * base)
+            if 0 < whole <= base and whole / base == value:
+                return f"{whole}/{base}"
     return f"{value:.12g}" if float(f"{value:.12g}") == value else repr(value)
 
 

@@ -69,7 +69,7 @@ def parse_study(text: str, overrides: Iterable[str] = (), *, origin: str | None 
     """Read a study or a single run from TOML text; see `load_study`."""
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError([Problem("", f"is not valid TOML: {error}")], origin) from error
     if _depth(table) > MAX_TOML_DEPTH:
         raise ConfigError([Problem("", f"tables are nested deeper than {MAX_TOML_DEPTH} levels")], origin)
@@ -125,9 +125,8 @@ def problems_of(error: ValidationError) -> list[Problem]:
         elif item["type"] == "missing":
             problems.append(Problem(place, "is required"))
         else:
-            given = item["input"]
-            shown = repr(given) if isinstance(given, str | int | float | bool) else type(given).__name__
-            problems.append(Problem(place, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {shown}"))
+            message = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {_shown(item['input'])}"
+            problems.append(Problem(place, message))
     return problems
 
 
@@ -144,7 +143,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         )
     try:
         parsed = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value.strip()
     return [part.strip() for part in key.split(".")], parsed
 
@@ -152,28 +151,32 @@ def parse_override(text: str) -> tuple[list[str], Any]:
 def _study_from_table(
     table: dict[str, Any], overrides: Iterable[str], text: str, origin: str | None
 ) -> StudyConfig:
-    if "runs" in table:
-        runs = table.get("runs")
-        defaults = table.pop("defaults", {})
+    single = "runs" not in table
+    defaults: dict[str, Any] = {}
+    if single:
+        runs = [table]
+        name = table.get("name")
+        head = {"title": name if isinstance(name, str) and name else "run"}
+    else:
+        runs, defaults = table["runs"], table.get("defaults", {})
         if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
             raise ConfigError([Problem("runs", "expected [[runs]] tables")], origin)
         if not isinstance(defaults, dict):
             raise ConfigError([Problem("defaults", "expected a [defaults] table")], origin)
-        merged = [_with_defaults(defaults, run) for run in runs]
-        raw = {**table, "runs": merged}
-    else:
-        raw = {"title": table.get("name", "run"), "runs": [table]}
-    _inherit(raw["runs"])
+        head = {key: value for key, value in table.items() if key not in ("runs", "defaults")}
+    merged = [_with_defaults(defaults, run) for run in runs]
+    _inherit(merged)
+    paths = []
     for override in overrides:
-        _apply(raw["runs"], *parse_override(override))
+        path, value = parse_override(override)
+        _apply(merged, path, value)
+        paths.append(path)
     try:
-        return StudyConfig.model_validate(raw)
+        return StudyConfig.model_validate({**head, "runs": merged})
     except ValidationError as error:
-        problems = [
-            Problem(problem.place, problem.message, _line_of(text, problem.place))
-            for problem in problems_of(error)
-        ]
-        raise ConfigError(problems, origin) from error
+        problems = problems_of(error)
+    finder = _Finder(text, runs, defaults, overridden=paths, single=single)
+    raise ConfigError(list(dict.fromkeys(finder.found(problem) for problem in problems)), origin)
 
 
 def _with_defaults(defaults: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
@@ -232,24 +235,105 @@ def _depth(value: Any) -> int:
     return deepest
 
 
-def _line_of(text: str, place: str) -> int | None:
-    """Find the line that sets a dotted place, so that a message can point to it; None when it is inherited."""
-    wanted = [part for part in place.split(".") if part]
-    run_index = -1
-    section: list[str] = []
+def _shown(value: Any) -> str:
+    """A given value as a message shows it: numbers and texts, cut short where they are long."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a huge number"
+    if not isinstance(value, str | int | float | bool):
+        return type(value).__name__
+    return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+
+
+class _Finder:
+    """Says where in a file a problem lies, in the words of the file: run names, `defaults`, `--set`, lines.
+
+    Args:
+        text: the file.
+        runs, defaults: its tables before they were merged.
+        overridden: key paths that an override has set.
+        single: whether the file is a single run, without `[[runs]]`.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        runs: list[dict[str, Any]],
+        defaults: dict[str, Any],
+        *,
+        overridden: list[list[str]],
+        single: bool,
+    ) -> None:
+        self.runs, self.defaults, self.overridden, self.single = runs, defaults, overridden, single
+        self.lines = _lines(text)
+
+    def found(self, problem: Problem) -> Problem:
+        """The same problem with its place as the file names it, and its line."""
+        parts = problem.place.split(".") if problem.place else []
+        if parts == ["runs"]:
+            return Problem(problem.place, problem.message, self._second_of_a_name())
+        if parts[:1] != ["runs"]:
+            return Problem(problem.place, problem.message, self._line(parts))
+        number, key = int(parts[1]), parts[2:]
+        if key in self.overridden:
+            return Problem("--set " + ".".join(key), problem.message)
+        run = [] if self.single else ["runs", str(number)]
+        if key and not _reaches(self.runs[number], key) and _reaches(self.defaults, key):
+            return Problem(".".join(["defaults", *key]), problem.message, self._line(["defaults", *key]))
+        shown = [] if self.single else ["runs", self._name(number)]
+        return Problem(".".join(shown + key), problem.message, self._line(run + key))
+
+    def _name(self, number: int) -> str:
+        name = self.runs[number].get("name")
+        if not isinstance(name, str) or not name:
+            return str(number + 1)
+        return name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+
+    def _second_of_a_name(self) -> int | None:
+        names = [run.get("name", "run") for run in self.runs]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                return self._line(["runs", str(number), "name"])
+        return None
+
+    def _line(self, path: list[str]) -> int | None:
+        """The line that sets this path, or else the nearest table it would stand in."""
+        for length in range(len(path), 0, -1):
+            if tuple(path[:length]) in self.lines:
+                return self.lines[tuple(path[:length])]
+        return None
+
+
+def _reaches(table: Any, path: list[str]) -> bool:
+    for part in path:
+        if isinstance(table, list):
+            return True
+        if not isinstance(table, dict) or part not in table:
+            return False
+        table = table[part]
+    return True
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each table header and of each key; the n-th run's begin with ("runs", "n"), n from 0."""
+    lines: dict[tuple[str, ...], int] = {}
+    runs, inside_text = -1, False
+    section: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
+        began_inside = inside_text
+        if (stripped.count('"""') + stripped.count("'''")) % 2:
+            inside_text = not inside_text
+        if began_inside or stripped.startswith("#"):
+            continue
         if stripped.startswith("["):
-            name = stripped.strip("[]# ").split("]")[0]
-            if stripped.startswith("[[runs]]"):
-                run_index += 1
-            section = [part.strip().strip('"') for part in name.split(".")]
-        elif "=" in stripped and not stripped.startswith("#"):
-            keys = [part.strip().strip('"') for part in stripped.split("=", 1)[0].split(".")]
-            here = section + keys
-            if here[:1] == ["runs"]:
-                here = ["runs", str(run_index), *here[1:]]
-            plain_run = wanted[:2] == ["runs", "0"] and run_index < 0
-            if here == wanted or (plain_run and here == wanted[2:]):
-                return number
-    return None
+            runs += stripped.startswith("[[runs]]")
+            section = _keys(stripped.strip("[").partition("]")[0], runs)
+            lines.setdefault(section, number)
+        elif "=" in stripped:
+            lines.setdefault((*section, *_keys(stripped.partition("=")[0], -1)), number)
+    return lines
+
+
+def _keys(dotted: str, run: int) -> tuple[str, ...]:
+    keys = tuple(part.strip().strip("\"'") for part in dotted.split("."))
+    return ("runs", str(run), *keys[1:]) if keys[0] == "runs" and run >= 0 else keys

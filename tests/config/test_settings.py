@@ -1,0 +1,281 @@
+"""Settings classes: bounds, ratios, documentation, and the frozen list of options."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import types
+import typing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from engine.attacks import attacks
+from engine.config import (
+    AttackConfig,
+    AugmentationConfig,
+    BatchNormPolicy,
+    DataConfig,
+    FinetuningConfig,
+    InspectionConfig,
+    MachineConfig,
+    ModelConfig,
+    PretrainingConfig,
+    RunConfig,
+    Settings,
+    StudyConfig,
+    TrainingAttackConfig,
+    format_ratio,
+    parse_ratio,
+    validate,
+)
+from engine.data import datasets
+from engine.errors import ConfigError
+from engine.models import models
+from engine.pretraining import pretraining_methods
+from engine.transfer import transfer_methods
+
+OPTIONS = Path(__file__).parent / "options.txt"
+ALL: tuple[type[Settings], ...] = (
+    StudyConfig,
+    RunConfig,
+    ModelConfig,
+    DataConfig,
+    PretrainingConfig,
+    FinetuningConfig,
+    AttackConfig,
+    TrainingAttackConfig,
+    AugmentationConfig,
+    BatchNormPolicy,
+    InspectionConfig,
+    MachineConfig,
+)
+
+
+def shown(annotation: object) -> str:
+    """A field's type in one word, the same in every version of Python and pydantic."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return "|".join(map(str, typing.get_args(annotation)))
+    if origin is types.UnionType or origin is typing.Union:
+        return shown(next(part for part in typing.get_args(annotation) if part is not type(None)))
+    if origin is list:
+        return f"list of {shown(typing.get_args(annotation)[0])}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def options() -> list[str]:
+    """One line per public option: class, name, type, default, bounds."""
+    lines = []
+    for model in ALL:
+        for name, field in model.model_fields.items():
+            default = field.default
+            if isinstance(default, Settings):
+                default = type(default).__name__
+            elif field.is_required():
+                default = "required"
+            bounds = " ".join(
+                f"{key}={value}"
+                for part in field.metadata
+                for key in ("gt", "ge", "lt", "le", "min_length", "max_length")
+                if (value := getattr(part, key, None)) is not None
+            )
+            lines.append(
+                f"{model.__name__}.{name}: {shown(field.annotation)} = {default!r} {bounds}".rstrip()
+            )
+    return lines
+
+
+def test_that_the_public_options_are_those_on_the_list() -> None:
+    """A changed option changes what study files mean: see CARTL_UPDATE_GOLDEN, and tell it in the change log."""
+    now = "\n".join(options()) + "\n"
+    if os.environ.get("CARTL_UPDATE_GOLDEN"):
+        OPTIONS.write_text(now, encoding="utf-8")
+    assert now.splitlines() == OPTIONS.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
+def test_that_every_setting_has_a_title_and_every_value_a_help_text(model: type[Settings]) -> None:
+    assert model.__doc__
+    for name, field in model.model_fields.items():
+        assert field.title, name
+        if not isinstance(field.default, InspectionConfig | MachineConfig):
+            assert field.description, name
+            assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
+def test_that_conditions_name_siblings_and_values_that_exist(model: type[Settings]) -> None:
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        for sibling, values in extra.get("shown_if", {}).items():
+            choices = typing.get_args(model.model_fields[sibling].annotation)
+            assert set(values) <= set(choices), name
+
+
+@pytest.mark.parametrize(
+    ("field", "model", "registered"),
+    [
+        ("name", ModelConfig, models.names),
+        ("name", AttackConfig, attacks.names),
+        ("name", DataConfig, datasets.names),
+        ("method", PretrainingConfig, pretraining_methods.names),
+        ("method", FinetuningConfig, transfer_methods.names),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_that_the_names_to_choose_from_are_those_registered(
+    field: str, model: type[Settings], registered: tuple[str, ...]
+) -> None:
+    assert set(typing.get_args(model.model_fields[field].annotation)) == set(registered)
+
+
+@pytest.mark.parametrize("numerator", range(1, 256))
+def test_that_every_pixel_step_is_read_and_written_exactly(numerator: int) -> None:
+    value = parse_ratio(f"{numerator}/255")
+    assert value == numerator / 255
+    text = format_ratio(value)
+    assert parse_ratio(text) == value
+    assert text == f"{numerator}/255" or (numerator % 51 == 0 and len(text) <= 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8/255", 8 / 255), (" 8 / 255 ", 8 / 255), ("0.031", 0.031), ("1e-3", 1e-3), ("1", 1.0), (1, 1.0), ("-8/255", -8 / 255)],
+)  # fmt: skip
+def test_that_a_ratio_is_a_number_or_two(text: object, value: float) -> None:
+    assert parse_ratio(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["8/0", "0/0", "1/nan", "inf", "nan", "1/inf", "8/255/2", "eight", "", "/", "8/"]
+)
+def test_that_other_texts_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="ratio such as 8/255, got"):
+        parse_ratio(text)
+
+
+@given(st.floats(1e-300, 1.0))
+def test_that_writing_a_ratio_loses_nothing(value: float) -> None:
+    assert parse_ratio(format_ratio(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "place", "message"),
+    [
+        (AttackConfig, {"epsilon": 0}, "epsilon", "greater than 0, got 0.0"),
+        (AttackConfig, {"epsilon": -0.1}, "epsilon", "greater than 0"),
+        (AttackConfig, {"epsilon": math.nan}, "epsilon", "finite number"),
+        (AttackConfig, {"epsilon": math.inf}, "epsilon", "finite number"),
+        (AttackConfig, {"epsilon": 10**400}, "epsilon", "less than or equal to 1"),
+        (AttackConfig, {"epsilon": 8}, "epsilon", "less than or equal to 1, got 8.0"),
+        (AttackConfig, {"epsilon": True}, "epsilon", "valid number"),
+        (AttackConfig, {"epsilon": [1]}, "epsilon", "got list"),
+        (AttackConfig, {"epsilon": "1/255", "step_size": "3/255"}, "step_size", "whole ball is wide"),
+        (AttackConfig, {"steps": 0}, "steps", "greater than or equal to 1, got 0"),
+        (AttackConfig, {"steps": True}, "steps", "valid integer, got True"),
+        (AttackConfig, {"steps": 7.0}, "steps", "valid integer, got 7.0"),
+        (AttackConfig, {"steps": "7"}, "steps", "valid integer, got '7'"),
+        (AttackConfig, {"steps": "x" * 10_000}, "steps", "got 'xxx"),
+        (AttackConfig, {"steps": 10**5000}, "steps", "got a huge number"),
+        (AttackConfig, {"random_start": 1}, "random_start", "valid boolean, got 1"),
+        (AttackConfig, {"restarts": 2, "random_start": False}, "restarts", "every restart is the same"),
+        (AttackConfig, {"name": "apgd"}, "name", "'pgd', got 'apgd'"),
+        (ModelConfig, {"depth": 11}, "depth", "6n [+] 4 layers"),
+        (ModelConfig, {"name": "resnet", "depth": 20}, "depth", "18, 34 or 50 layers, got 20"),
+        (DataConfig, {"name": "folder"}, "path", "folder that holds train/ and test/"),
+        (DataConfig, {"image_size": 7}, "image_size", "greater than or equal to 8"),
+        (PretrainingConfig, {"epochs": 0}, "epochs", "greater than or equal to 1"),
+        (PretrainingConfig, {"batch_size": 1}, "batch_size", "greater than or equal to 2"),
+        (PretrainingConfig, {"learning_rate": math.nan}, "learning_rate", "got nan"),
+        (PretrainingConfig, {"learning_rate": "0.1"}, "learning_rate", "valid number, got '0.1'"),
+        (PretrainingConfig, {"method": "trades"}, "method", "'natural', 'adversarial' or 'fdm'"),
+        (PretrainingConfig, {"attack": {"restarts": 2}}, "attack.restarts", "no such setting"),
+        (FinetuningConfig, {"spectral_bound": 0}, "spectral_bound", "greater than 0"),
+        (FinetuningConfig, {"num_finetuned_blocks": 0}, "num_finetuned_blocks", "greater than or equal to 1"),
+        (FinetuningConfig, {"batch_norm": {"freeze": True}}, "batch_norm.freeze", "no such setting"),
+        (MachineConfig, {"device": "gpu"}, "device", "'auto', 'cuda', 'mps' or 'cpu', got 'gpu'"),
+        (StudyConfig, {}, "runs", "is required"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_that_an_unusable_value_is_refused_with_its_place_and_itself(
+    model: type[Settings], values: dict, place: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        validate(model, values)
+    assert [problem.place for problem in caught.value.problems] == [place]
+
+
+def test_that_settings_cannot_be_changed_once_made() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        AttackConfig().steps = 3
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ({}, ["stages"]),
+        ({"attack": {}}, ["start_from"]),
+        ({"finetuning": {}}, ["start_from", "target"]),
+        ({"pretraining": {}}, ["model", "source"]),
+        ({"pretraining": {}, "model": {}, "source": {}, "start_from": "x"}, ["start_from"]),
+        (
+            {"pretraining": {}, "model": {}, "source": {}, "finetuning": {}, "target": {"image_size": 28}},
+            ["target.image_size"],
+        ),
+        (
+            {"pretraining": {"num_finetuned_blocks": 6}, "model": {}, "source": {}},
+            ["pretraining.num_finetuned_blocks"],
+        ),
+        (
+            {"start_from": "x", "finetuning": {"num_finetuned_blocks": 9}, "model": {}, "target": {}},
+            ["finetuning.num_finetuned_blocks"],
+        ),
+    ],
+    ids=str,
+)
+def test_that_a_run_whose_parts_do_not_fit_is_refused_part_by_part(values: dict, places: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(RunConfig, values)
+    assert [problem.place for problem in caught.value.problems] == places
+
+
+def test_that_k_has_no_meaning_where_no_features_are_compared() -> None:
+    values = {"pretraining": {"method": "adversarial", "num_finetuned_blocks": 99}, "model": {}, "source": {}}
+    assert validate(RunConfig, values).stages == ("pretraining",)
+
+
+@pytest.mark.parametrize(
+    ("config", "blocks", "title"),
+    [
+        (ModelConfig(depth=34, widen_factor=10), 17, "WRN-34-10"),
+        (ModelConfig(depth=28, widen_factor=4), 14, "WRN-28-4"),
+        (ModelConfig(depth=10), 5, "WRN-10-1"),
+        (ModelConfig(name="resnet", depth=18), 9, "ResNet-18"),
+        (ModelConfig(name="resnet", depth=50), 17, "ResNet-50"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_that_networks_have_the_blocks_of_the_paper(config: ModelConfig, blocks: int, title: str) -> None:
+    assert (config.num_blocks, config.title) == (blocks, title)
+
+
+def test_that_a_robust_accuracy_is_named_in_full() -> None:
+    assert AttackConfig(steps=100, restarts=5).title == "PGD-100, Linf 8/255, 5 restarts"
+    assert AttackConfig(epsilon=12 / 255).title == "PGD-20, Linf 12/255, 1 restart"
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(max_size=12), st.none() | st.integers() | st.text(max_size=8), max_size=4))
+def test_that_any_table_is_either_settings_or_refused_with_places(values: dict) -> None:
+    try:
+        made = validate(AttackConfig, values)
+    except ConfigError as error:
+        assert error.problems
+    else:
+        assert json.loads(made.model_dump_json())["name"] == "pgd"
