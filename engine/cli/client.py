@@ -16,7 +16,7 @@ from typing import TypeVar
 from engine import api
 from engine.cli.progress import Display
 from engine.cli.report import format_seconds, percent
-from engine.config import StageName, StudyConfig
+from engine.config import AttackConfig, DataConfig, StageName, StudyConfig
 from engine.errors import CartlError
 from engine.events import (
     ENDED,
@@ -121,6 +121,11 @@ class Client:
         """Read everything measured in a run; raises CartlError if its files cannot be read."""
         self._session.open_run(run_id)
         return self._wait(RunOpened, "open the run").record
+
+    def measure(self, path: Path, attack: AttackConfig, data: DataConfig | None) -> RunRecord:
+        """Measure a weights file; raises CartlError if it or the data cannot be read or do not fit."""
+        self._session.inspect_weights(path, attack, data)
+        return self._wait(RunOpened, "inspect the weights").record
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> str:
         """Write weights and return the path of the file; raises CartlError if they cannot be written."""

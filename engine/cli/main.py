@@ -92,22 +92,20 @@ def _parser() -> argparse.ArgumentParser:
     child.add_argument(
         "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
     )
-    group = child.add_argument_group("the attack")
-    for name, field in AttackConfig.model_fields.items():
-        _add_setting(group, "--attack" if name == "name" else _flag(name), name, field)
-    group = child.add_argument_group("the images")
-    for name in ("name", "path", "image_size", "test_size", "seed"):
-        flag = "--data" if name == "name" else _flag(f"data_{name}")
-        _add_setting(group, flag, f"data_{name}", DataConfig.model_fields[name])
+    _add_attack_and_images(child)
     device = MachineConfig.model_fields["device"]
     child.add_argument(
         "--device", choices=get_args(device.annotation), default="auto", help=device.description
     )
 
     child = verb(
-        "inspect", verbs.inspect, "show each block's feature distance and spectral norm, as last measured"
+        "inspect", verbs.inspect, "show each block's feature distance and spectral norm",
+        "For a run, as last measured; a weights file is measured now, with the attack and images named.",
+    )  # fmt: skip
+    child.add_argument(
+        "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
     )
-    child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
+    _add_attack_and_images(child)
     child.add_argument("--stage", choices=("pretraining", "finetuning"), help="else the last that was begun")
     child.add_argument("--layers", action="store_true", help="list every weighted layer too")
 
@@ -147,6 +145,16 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true",
         help="go on with this study's runs of the same settings: keep the finished, resume the others, make the rest",
     )  # fmt: skip
+
+
+def _add_attack_and_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the attack")
+    for name, field in AttackConfig.model_fields.items():
+        _add_setting(group, "--attack" if name == "name" else _flag(name), name, field)
+    group = parser.add_argument_group("the images")
+    for name in ("name", "path", "image_size", "test_size", "seed"):
+        flag = "--data" if name == "name" else _flag(f"data_{name}")
+        _add_setting(group, flag, f"data_{name}", DataConfig.model_fields[name])
 
 
 def _flag(name: str) -> str:

@@ -129,12 +129,11 @@ def inspection_of(record: RunRecord, layout: StageLayout) -> dict[str, Any]:
         )
     ]
     return {
-        "run": record.run.id,
+        "run": record.run.id or None,
         "name": record.run.name,
         "stage": layout.stage,
         "title": layout.title,
-        "epoch": _number(columns["epoch"][-1]),
-        "step": int(columns["step"][-1]),
+        "epoch": _number(columns["epoch"][-1]) if record.run.id else None,
         "probe": layout.probe,
         "blocks": blocks,
         "layers": layers,
@@ -143,9 +142,9 @@ def inspection_of(record: RunRecord, layout: StageLayout) -> dict[str, Any]:
 
 def inspection_table(inspection: Mapping[str, Any], *, layers: bool) -> str:
     """Write what `inspection_of` returned for people; with `layers` every weighted layer too."""
+    when = "" if inspection["epoch"] is None else f", epoch {inspection['epoch']:g}"
     lines = [
-        f"{inspection['name']}: {inspection['title']}, epoch {inspection['epoch']:g}, measured with "
-        f"{inspection['probe']}",
+        f"{inspection['name']}: {inspection['title']}{when}, measured with {inspection['probe']}",
         "",
         format_table(
             ("block", "name", "distance", "spectral norm", "training"),
@@ -223,22 +222,10 @@ def as_json(value: Any) -> str:
 
 
 def describe(error: CartlError) -> str:
-    """The message of an error; a problem that several runs of a study share is told once."""
-    if not isinstance(error, ConfigError):
+    """The message of an error; a single problem goes into one line."""
+    if not isinstance(error, ConfigError) or len(error.problems) != 1:
         return str(error)
-    told: dict[tuple[str, str], list[int | None]] = {}
-    for problem in error.problems:
-        place = re.sub(r"^runs\.\d+\.", "", problem.place)
-        told.setdefault((place, problem.message), []).append(problem.line)
-    lines = []
-    for (place, message), numbers in told.items():
-        known = sorted({number for number in numbers if number is not None})
-        where = f" (line {', '.join(map(str, known))})" if known else ""
-        lines.append(f"{place}{where}: {message}" if place else message)
-    origin = f"{error.origin}: " if error.origin else ""
-    if len(lines) == 1:
-        return origin + lines[0]
-    return f"{origin}{len(lines)} settings cannot be used\n" + "\n".join(f"  {line}" for line in lines)
+    return (f"{error.origin}: " if error.origin else "") + str(error.problems[0])
 
 
 def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:

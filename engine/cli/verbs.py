@@ -30,6 +30,9 @@ from engine.config import (
 from engine.errors import CartlError
 from engine.events import RunInfo
 
+#: Options of `inspect` that say how a weights file is measured.
+_MEASURING = {*AttackConfig.model_fields, *(f"data_{field}" for field in DataConfig.model_fields)}
+
 
 class UsageError(CartlError):
     """The command asks for something that does not exist; the exit code is 2."""
@@ -96,9 +99,22 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Show what was last measured block by block."""
+    """Show, block by block, what a run last measured, or what a weights file gives when measured now."""
+    file = Path(options.run)
     with showing() as display, _client(options, display) as client:
-        record = client.read(find_run(options.run, client.runs.values()).id)
+        if file.is_file():
+            attack, data = _attack_settings(options, None), _data_settings(options, None)
+            record = client.measure(file.resolve(), attack, data)
+        else:
+            given = [
+                name for name in vars(options) if name in _MEASURING and getattr(options, name) is not None
+            ]
+            if given:
+                raise UsageError(
+                    f"--{given[0].replace('_', '-')} is for weights files; a run shows what was measured while "
+                    "it trained."
+                )
+            record = client.read(find_run(options.run, client.runs.values()).id)
     training: tuple[StageName, ...] = ("finetuning", "pretraining")
     trained = [stage for stage in training if stage in record.layouts]
     if options.stage is not None and options.stage not in trained:
@@ -229,35 +245,42 @@ def _unfinished(study: StudyConfig, known: Iterable[RunInfo]) -> int:
 
 def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.Namespace) -> RunConfig:
     """Settings of a run that only attacks; what the command leaves out is as in the attacked run."""
-    own = parent.config.attack if parent else None
-    values = own.model_dump() if own else {}
-    values |= {
-        field: value for field in AttackConfig.model_fields if (value := getattr(options, field)) is not None
-    }
-    settings = validate(AttackConfig, values)
-    data = parent.config.evaluation_data if parent else None
-    given = {
-        field: value
-        for field in DataConfig.model_fields
-        if (value := getattr(options, f"data_{field}", None)) is not None
-    }
-    if data is not None and given.get("name", data.name) == data.name:
-        given = data.model_dump() | given
-    elif data is not None:
-        given = {"image_size": data.image_size} | given
-    elif given and "name" not in given:
-        raise UsageError("Settings of the images need their name: --data.")
+    settings = _attack_settings(options, parent.config.attack if parent else None)
     return validate(
         RunConfig,
         {
             "name": f"{name}, {settings.title}"[:80],
             "start_from": start,
             "model": parent.config.model if parent else None,
-            "target": validate(DataConfig, given) if given else None,
+            "target": _data_settings(options, parent.config.evaluation_data if parent else None),
             "attack": settings,
             "machine": MachineConfig(device=options.device),
         },
     )
+
+
+def _attack_settings(options: argparse.Namespace, own: AttackConfig | None) -> AttackConfig:
+    """The attack that the options ask for; what they leave out is as in `own`, else the default."""
+    given = {
+        field: value for field in AttackConfig.model_fields if (value := getattr(options, field)) is not None
+    }
+    return validate(AttackConfig, (own.model_dump() if own else {}) | given)
+
+
+def _data_settings(options: argparse.Namespace, own: DataConfig | None) -> DataConfig | None:
+    """The images that the options ask for, based on `own`; None leaves the choice to the weights."""
+    given = {
+        field: value
+        for field in DataConfig.model_fields
+        if (value := getattr(options, f"data_{field}", None)) is not None
+    }
+    if own is not None and given.get("name", own.name) == own.name:
+        return validate(DataConfig, own.model_dump() | given)
+    if own is not None:
+        return validate(DataConfig, {"image_size": own.image_size} | given)
+    if given and "name" not in given:
+        raise UsageError("Settings of the images need their name: --data.")
+    return validate(DataConfig, given) if given else None
 
 
 def _tell(

@@ -20,7 +20,7 @@ WRONG_SETTINGS = {
     "k out of range": ("finetuning.num_finetuned_blocks=9", r"WRN-10-1 has 5 blocks, so k must be 1 to 5, got 9"),
     "unknown method": ("finetuning.method=lwf", r"finetuning\.method: input should be 'vanilla' or 'neft'"),
     "no such data set": ("source.name=imagenet", r"source\.name: input should be 'letters', "),
-    "folder without path": ("target.name=folder", r"target\.path: a folder data set needs the folder"),
+    "folder without path": ("target.name=folder", r"target\.path.*: a folder data set needs the folder"),
     "not a number": ("pretraining.learning_rate=nan", r"pretraining\.learning_rate: .*finite number"),
     "no value": ("attack.steps", r"expected KEY=VALUE such as attack\.epsilon=8/255, got 'attack\.steps'"),
     "into a value": ("seed.epochs=1", r"seed is a value, not a table"),
@@ -41,7 +41,9 @@ def test_that_a_wrong_setting_is_told_once_with_its_place(
     answer = cartl("run", study, "--set", override, "--workspace", tmp_path / "workspace")
     assert answer.code == 2 and answer.out == ""
     assert re.search(expected, answer.err), answer.err
-    assert len(answer.err.splitlines()) == 1 and "Traceback" not in answer.err
+    lines = answer.err.splitlines()
+    assert len(set(lines)) == len(lines) <= 1 + 2, "at most a head and a line for each run"
+    assert "Traceback" not in answer.err
     assert not (tmp_path / "workspace").exists(), "nothing may be made from wrong settings"
 
 
@@ -98,19 +100,24 @@ def test_that_an_attack_step_wider_than_the_ball_is_refused_before_a_run_is_made
     assert len(cartl("runs", "--json", "--workspace", made.workspace).json) == len(made.runs)
 
 
+def test_that_a_run_is_not_measured_again_with_another_attack(cartl: Cartl, made: Made) -> None:
+    answer = cartl("inspect", "source", "--epsilon", "4/255", "--workspace", made.workspace)
+    assert answer.code == 2 and "--epsilon is for weights files" in answer.err
+
+
 def test_that_weights_are_refused_under_a_foreign_file_name(cartl: Cartl, made: Made, tmp_path: Path) -> None:
     answer = cartl("export", "source", "--weights", tmp_path / "model.onnx", "--workspace", made.workspace)
     assert answer.code == 2 and "ending in .safetensors or .pt" in answer.err
 
 
-def test_that_a_problem_shared_by_several_runs_is_told_once() -> None:
-    problems = [Problem(f"runs.{index}.attack.epsilon", "is too small", 7) for index in range(4)]
+def test_that_a_single_problem_takes_one_line_and_several_a_list() -> None:
+    problems = [Problem("attack.epsilon", "is too small", 7), Problem("title", "is required")]
     assert (
-        describe(ConfigError(problems, "study.toml")) == "study.toml: attack.epsilon (line 7): is too small"
+        describe(ConfigError(problems[:1], "study.toml"))
+        == "study.toml: attack.epsilon (line 7): is too small"
     )
-    both = describe(ConfigError([*problems, Problem("title", "is required")], "study.toml"))
-    assert both.splitlines() == [
-        "study.toml: 2 settings cannot be used",
+    assert describe(ConfigError(problems, "study.toml")).splitlines() == [
+        "2 settings cannot be used in study.toml:",
         "  attack.epsilon (line 7): is too small",
         "  title: is required",
     ]

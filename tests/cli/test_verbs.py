@@ -72,6 +72,19 @@ def test_that_inspect_tells_frozen_from_trained_blocks(cartl: Cartl, made: Made)
     assert source.code == 2 and "has no pretraining" in source.err
 
 
+def test_that_a_weights_file_is_measured_on_the_images_it_was_trained_on(cartl: Cartl, made: Made) -> None:
+    weights = Path(made.runs[1]["path"]) / "weights" / "finetuning.safetensors"
+    answer = cartl("inspect", weights, "--steps", 2, "--json", "--workspace", made.workspace)
+    assert answer.code == 0
+    assert answer.json["probe"] == "PGD-2, Linf 8/255, 1 restart on 32 test images of digits"
+    assert [block["frozen"] for block in answer.json["blocks"]] == [True, True, False, False, False]
+    trained = cartl("inspect", "transferred", "--json", "--workspace", made.workspace)
+    for ours, theirs in zip(answer.json["layers"], trained.json["layers"], strict=True):
+        assert ours["spectral_norm"] == pytest.approx(theirs["spectral_norm"], rel=1e-3)
+    other = cartl("inspect", weights, "--data", "letters", "--workspace", made.workspace)
+    assert other.code == 1 and "choose the data it was trained on" in other.err
+
+
 def test_that_an_attack_inherits_images_and_attack_from_the_run(cartl: Cartl, made: Made) -> None:
     answer = cartl(
         "attack", "transferred", "--steps", 3, "--restarts", 2, "--json", "--workspace", made.workspace
