@@ -274,13 +274,15 @@ class _Finder:
         if parts[:1] != ["runs"]:
             return Problem(problem.place, problem.message, self._line(parts))
         number, key = int(parts[1]), parts[2:]
-        if key in self.overridden:
+        own, inherited = _reach(self.runs[number], key), _reach(self.defaults, key)
+        # What is missing beside an overridden setting is missing because of the override.
+        beside = max(own, inherited) < len(key) and key[:-1] in [path[:-1] for path in self.overridden]
+        if key in self.overridden or beside:
             return Problem("--set " + ".".join(key), problem.message)
-        run = [] if self.single else ["runs", str(number)]
-        if key and not _reaches(self.runs[number], key) and _reaches(self.defaults, key):
+        if inherited > own:
             return Problem(".".join(["defaults", *key]), problem.message, self._line(["defaults", *key]))
-        shown = [] if self.single else ["runs", self._name(number)]
-        return Problem(".".join(shown + key), problem.message, self._line(run + key))
+        place, line = ([], []) if self.single else (["runs", self._name(number)], ["runs", str(number)])
+        return Problem(".".join(place + key), problem.message, self._line(line + key))
 
     def _name(self, number: int) -> str:
         name = self.runs[number].get("name")
@@ -303,14 +305,15 @@ class _Finder:
         return None
 
 
-def _reaches(table: Any, path: list[str]) -> bool:
-    for part in path:
+def _reach(table: Any, path: list[str]) -> int:
+    """How many keys of a path a table has; an item of a list counts as there."""
+    for depth, part in enumerate(path):
         if isinstance(table, list):
-            return True
+            return len(path)
         if not isinstance(table, dict) or part not in table:
-            return False
+            return depth
         table = table[part]
-    return True
+    return len(path)
 
 
 def _lines(text: str) -> dict[tuple[str, ...], int]:

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from engine import api
 from engine.config import ModelConfig, RunConfig, StudyConfig, parse_study
+from engine.data import ImageSet
 from engine.events import ENDED, EngineEvent, EngineReady, RequestFailed, RunChanged, RunInfo
 from engine.models import BlockwiseModel, build_model
+from engine.models.modes import batch_norms
 from engine.store.checkpoints import load_weights
 from engine.store.workspace import Workspace
 
@@ -56,6 +59,66 @@ def only(study: StudyConfig) -> RunConfig:
 def small_model(classes: int = 5, seed: int = 0, depth: int = 10) -> BlockwiseModel:
     """A WRN-d-1 with drawn weights."""
     return build_model(ModelConfig(depth=depth), classes, torch.Generator().manual_seed(seed))
+
+
+def images_and_labels(
+    count: int = 12, classes: int = 5, *, size: int = 16, seed: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random images [count, 3, size, size] in [0, 1] and labels."""
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 3, size, size, generator=draw)
+    return images, torch.randint(classes, (count,), generator=draw)
+
+
+def small_set(count: int = 24, classes: int = 5, *, size: int = 16, seed: int = 1) -> ImageSet:
+    """Images that can be learnt: each class has a brightness of its own, under noise."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    noise = torch.randint(-40, 41, (count, 3, size, size), generator=draw)
+    images = (noise + (40 + 170 * labels / max(1, classes - 1)).long().reshape(-1, 1, 1, 1)).clamp(0, 255)
+    return ImageSet(
+        images.to(torch.uint8), labels, tuple(map(str, range(classes))), torch.arange(count) + 1000
+    )
+
+
+def warm(model: BlockwiseModel, *, seed: int = 9) -> BlockwiseModel:
+    """Give batch norm statistics and affine parameters that are not the first ones, as after a training."""
+    draw = torch.Generator().manual_seed(seed)
+    for layer in batch_norms([model]):
+        for tensor, low, high in (
+            (layer.weight.data, 0.5, 1.5), (layer.bias.data, -0.2, 0.2),
+            (layer.running_mean, -0.2, 0.2), (layer.running_var, 0.5, 1.5),
+        ):  # fmt: skip
+            tensor.uniform_(low, high, generator=draw)
+    model.set_normalisation(torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3]))
+    return model
+
+
+def everything(model: nn.Module) -> dict[str, object]:
+    """All that looking at a network must leave as it was: bits, gradients, flags and the global random state."""
+    return {
+        "state": {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        "gradients": {
+            name: None if parameter.grad is None else parameter.grad.clone()
+            for name, parameter in model.named_parameters()
+        },
+        "training": {name: module.training for name, module in model.named_modules()},
+        "requires_grad": {name: parameter.requires_grad for name, parameter in model.named_parameters()},
+        "random": torch.random.get_rng_state(),
+    }
+
+
+def assert_unchanged(before: dict[str, object], model: nn.Module) -> None:
+    """Fail with the name of what is not as `everything` found it."""
+    after = everything(model)
+    assert_same_bits(after["state"], before["state"])  # type: ignore[arg-type]
+    for name, gradient in before["gradients"].items():  # type: ignore[attr-defined]
+        now = after["gradients"][name]  # type: ignore[index]
+        assert (gradient is None) == (now is None), f"gradient of {name}"
+        assert gradient is None or torch.equal(gradient, now), f"gradient of {name}"
+    assert after["training"] == before["training"]
+    assert after["requires_grad"] == before["requires_grad"]
+    assert torch.equal(after["random"], before["random"])  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -121,12 +184,17 @@ def assert_same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor
 __all__ = [
     "EngineReady",
     "assert_same_bits",
+    "assert_unchanged",
     "carry_out",
     "chain",
+    "everything",
     "follow",
+    "images_and_labels",
     "only",
     "open_session",
     "small_model",
+    "small_set",
     "wait_for",
+    "warm",
     "weights_of",
 ]
