@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     child.add_argument(
         "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
     )
-    _add_attack_and_images(child)
+    _add_attack_and_images(child, without=("batch_size", "samples"))
     child.add_argument("--stage", choices=("pretraining", "finetuning"), help="else the last that was begun")
     child.add_argument("--layers", action="store_true", help="list every weighted layer too")
 
@@ -147,10 +147,11 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_attack_and_images(parser: argparse.ArgumentParser) -> None:
+def _add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
     group = parser.add_argument_group("the attack")
     for name, field in AttackConfig.model_fields.items():
-        _add_setting(group, "--attack" if name == "name" else _flag(name), name, field)
+        if name not in without:
+            _add_setting(group, "--attack" if name == "name" else _flag(name), name, field)
     group = parser.add_argument_group("the images")
     for name in ("name", "path", "image_size", "test_size", "seed"):
         flag = "--data" if name == "name" else _flag(f"data_{name}")

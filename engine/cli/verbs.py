@@ -262,7 +262,9 @@ def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.
 def _attack_settings(options: argparse.Namespace, own: AttackConfig | None) -> AttackConfig:
     """The attack that the options ask for; what they leave out is as in `own`, else the default."""
     given = {
-        field: value for field in AttackConfig.model_fields if (value := getattr(options, field)) is not None
+        field: value
+        for field in AttackConfig.model_fields
+        if (value := getattr(options, field, None)) is not None
     }
     return validate(AttackConfig, (own.model_dump() if own else {}) | given)
 

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cli.conftest import TINY
+from tests.cli.conftest import TINY, Cartl
 
-LONG = ("--set", "pretraining.epochs=15")
+LONG = ("--set", "pretraining.epochs=8")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -43,7 +43,7 @@ def pause(folder: Path, number: int) -> tuple[int, list[str]]:
     """Begin the study, send a signal while it trains; returns the exit code and the command that goes on."""
     process = start(folder)
     wait_for_training(process)
-    time.sleep(0.3)
+    time.sleep(0.2)
     process.send_signal(number)
     began = time.monotonic()
     out, err = process.communicate(timeout=60)
@@ -69,7 +69,19 @@ def test_that_ctrl_c_pauses_the_study_and_resume_finishes_the_same_runs(tmp_path
     assert states(tmp_path) == ["finished", "finished"], "resume must not make new runs"
 
 
-def test_that_termination_pauses_as_ctrl_c_does(tmp_path: Path) -> None:
+def test_that_termination_pauses_as_ctrl_c_does_and_one_run_can_go_on_alone(
+    tmp_path: Path, cartl: Cartl
+) -> None:
     code, _ = pause(tmp_path, signal.SIGTERM)
     assert code == 143
     assert states(tmp_path) == ["created", "paused"]
+
+    workspace = ("--workspace", tmp_path / "workspace")
+    answer = cartl("resume", "source", "--json", *workspace)
+    assert answer.code == 0 and [run["state"] for run in answer.json["runs"]] == ["finished"]
+    assert states(tmp_path) == ["created", "finished"]
+    again = cartl("resume", "source", *workspace)
+    assert again.code == 2 and "there is nothing to go on with" in again.err
+
+    unfinished = cartl("run", tmp_path / "tiny.toml", *LONG, *workspace)
+    assert unfinished.code == 0 and "1 unfinished with the same settings can go on: " in unfinished.err

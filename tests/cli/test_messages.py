@@ -62,7 +62,7 @@ def test_that_the_line_of_a_wrong_setting_in_the_file_is_named(cartl: Cartl, tmp
         (("fly",), "invalid choice: 'fly'"),
         (("run",), "required: STUDY"),
         (("run", "missing.toml"), "There is no study file missing.toml."),
-        (("run", "nothing"), "There is no study file or preset 'nothing'. The presets are: demo"),
+        (("run", "nothing"), "There is no study file or preset 'nothing'. The presets are: "),
         (("presets", "nothing"), "There is no study file or preset 'nothing'."),
         (("inspect", "no-such-run"), "There is no run 'no-such-run' here."),
         (("resume", "no-such-run"), "There is no run 'no-such-run' here."),
