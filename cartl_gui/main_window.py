@@ -295,14 +295,15 @@ class MainWindow(QMainWindow):
         self.results.show_runs(runs)
 
     def _run_changed(self, info: RunInfo) -> None:
-        known = self.runs.model.row_of(info.id) is not None
-        before = self.live.data.info.state if self.live.data and self.live.data.info.id == info.id else None
+        before = self.runs.model.state_of(info.id)
+        known = before is not None
+        shown = self.live.data is not None and self.live.data.info.id == info.id
         self.runs.update_run(info)
-        if not known or info.state != "running" or before != "running":
+        if before != info.state:
             if not known:
                 self.results.show_runs(list(self.bridge.runs.values()), info.study)
             self._runs_known()
-        if info.state in ENDED and before not in (None, info.state):
+        if shown and info.state in ENDED and before not in (None, info.state):
             self._ask_again(info.id)
         if info.state == "running":
             self._paused = False

@@ -128,7 +128,7 @@ class SetupPanel(QWidget):
         self._help.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._help.setContentsMargins(10, 4, 8, 2)
         self._status = QPushButton()
-        self._status.setFlat(True)
+        self._status.setAccessibleName("Settings that need mending")
         self._status.setVisible(False)
         self._status.setToolTip("Go to the first one")
         self._status.clicked.connect(self._go_to_problem)

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleO
 
 from cartl_gui import theme, words
 from engine.config import STAGE_TITLES
-from engine.events import RunInfo
+from engine.events import RunInfo, RunState
 
 Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = Qt.ItemDataRole.UserRole
@@ -60,6 +60,11 @@ class RunListModel(QAbstractTableModel):
     def row_of(self, run_id: str) -> int | None:
         """The row of a run."""
         return next((row for row, info in enumerate(self._runs) if info.id == run_id), None)
+
+    def state_of(self, run_id: str) -> RunState | None:
+        """The state in which a run is listed, None for an unknown run."""
+        row = self.row_of(run_id)
+        return None if row is None else self._runs[row].state
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """Number of runs."""

@@ -179,8 +179,6 @@ class LivePage(QWidget):
 
     def _latest(self, data: RunData) -> StageName:
         begun = data.stages()
-        if data.info.state == "running" and data.info.stage in begun:
-            return data.info.stage  # type: ignore[return-value]
         return begun[-1] if begun else (data.info.config.stages or STAGES)[0]
 
     def _pick(self, button: QPushButton) -> None:

@@ -73,6 +73,7 @@ class Figure:
         widget.show()
         widget.resizeEvent(None)
         scrap = QImage(QSize(8, 8), QImage.Format.Format_RGB32)
+        scrap.fill(Qt.GlobalColor.white)
         for _ in range(3):  # the axes learn how much room their numbers need while they are painted
             painter = QPainter(scrap)
             widget.scene().render(painter, QRectF(0, 0, 8, 8), widget.sceneRect())
@@ -139,6 +140,7 @@ def render_png(
     """Draw a plot into an image of width_mm x height_mm at `dpi` dots per inch."""
     figure = Figure(panel, width_mm, height_mm, scale=dpi / 96, with_title=with_title)
     image = QImage(figure.size.toSize(), QImage.Format.Format_RGB32)
+    image.fill(Qt.GlobalColor.white)
     image.setDotsPerMeterX(round(dpi / 0.0254))
     image.setDotsPerMeterY(round(dpi / 0.0254))
     painter = QPainter(image)

@@ -1,0 +1,806 @@
+"""The window as a whole, on a scripted session."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from gui_helpers import drain, end
+from PySide6.QtCore import QMimeData, QPoint, QPointF, QRectF, Qt, QTimer, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QLineEdit,
+    QMessageBox,
+    QPlainTextEdit,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+from scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
+
+from cartl_gui import theme, words
+from cartl_gui.actions import command_line
+from cartl_gui.commands import COMMANDS, Situation
+from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
+from cartl_gui.failures import FailureWatch
+from cartl_gui.guard import reason_not_to_start
+from cartl_gui.main_window import MainWindow
+from cartl_gui.pages.results import csv_of
+from cartl_gui.settings import WindowSettings, bring_onto_screen
+from cartl_gui.theme import DARK, LIGHT, Theme
+from engine.config import dump_study
+from engine.events import Downloading, LogAdded, QueueEmpty, RequestFailed, RunChanged, RunsListed
+
+ROOT = Path(__file__).parents[2]
+
+
+def press(window: MainWindow, command: str) -> None:
+    """Choose a command as a menu would."""
+    window.commands.actions[command].trigger()
+
+
+def answer(text: str) -> None:
+    """Press a button of the message box that is about to open."""
+
+    def choose() -> None:
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        next(button for button in box.buttons() if text in button.text().replace("&", "")).click()
+
+    QTimer.singleShot(0, choose)
+
+
+# the life of a study ------------------------------------------------------------------------------------
+def test_that_one_click_on_the_demo_queues_its_runs_and_draws_curves(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.welcome.demo_button.click()
+    drain(window)
+    assert [info.state for info in window.bridge.runs.values()] == ["created"] * 4
+    assert window.tabs.currentWidget() is window.live
+    assert window.live.stack.currentIndex() != 0
+    session.step(16)
+    drain(window)
+    assert window.bridge.running() is not None
+    assert window.live.loss.curves[0].has_values()
+    assert window.live.accuracy.curves[0].has_values()
+    assert re.match(r"\d+ % at – CARTL Workbench", window.windowTitle())
+    assert "epoch" in window.status.text()
+    assert "images/s" in window.status.text()
+
+
+def test_that_the_plots_follow_the_study_to_its_next_run(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    drain(window)
+    while window.bridge.runs["0001-at"].state != "finished":
+        session.step()
+        drain(window)
+    session.step(12)
+    drain(window)
+    assert window.live.data is not None
+    assert window.live.data.info.name == "fdm"
+    assert window.runs.selected() == "0002-fdm"
+
+
+def test_that_a_run_chosen_by_the_user_stays_shown(window: MainWindow, session: ScriptedSession) -> None:
+    info, record = earlier_run()
+    session.add_earlier(info, record)
+    session.open()
+    drain(window)
+    window.show_run("old")
+    drain(window)
+    window.setup.set_study(demo_study(epochs=2))
+    session.submit(demo_study(epochs=2))
+    session.step(30)
+    drain(window)
+    assert window.live.data is not None
+    assert window.live.data.info.id == "old"
+
+
+def test_that_the_page_follows_the_stage_until_the_user_picks_one(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    drain(window)
+    while window.live.stage != "attack":
+        assert session.step()
+        drain(window)
+    assert window.live.stack.currentIndex() == 2
+    window.live.stage_buttons["pretraining"].click()
+    session.step(3)
+    drain(window)
+    assert window.live.stage == "pretraining"
+    assert window.live.accuracy.isVisible()
+
+
+def test_that_a_finished_study_fills_the_table_of_results(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    press(window, "page_results")
+    table = window.results.table
+    assert table.rowCount() == 4
+    row = [table.item(3, column).text() for column in range(table.columnCount())]
+    assert row[:4] == ["fdm-neft", "from fdm", "NEFT, β 0.4", "4"]
+    assert re.fullmatch(r"\d+\.\d % \(\d+\.\d – \d+\.\d\)", row[5])
+    assert row[6] == "PGD-20, Linf 16/255, 1 restart"
+    window.results.copy_button.click()
+    assert QGuiApplication.clipboard().text().splitlines()[4].split("\t") == row
+    lines = csv_of(list(window.bridge.runs.values())).splitlines()
+    assert len(lines) == 5
+    result = window.bridge.runs["0004-fdm-neft"].result
+    assert result is not None
+    assert f"{result.robust_accuracy.low}" in lines[4]
+
+
+def test_that_the_attack_card_shows_figures_so_far_and_then_the_interval(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    while window.live.data is None or window.live.data.attack is None:
+        session.step()
+        drain(window)
+    card = window.live.attack
+    assert card.progress.text() == "50 of 500 images"
+    assert card.notes["robust"].text() == ""
+    session.run_out()
+    drain(window)
+    window.show_run("0001-at")
+    drain(window)
+    assert card.notes["robust"].text().startswith("95 %: ")
+    assert card.progress.isHidden()
+
+
+def test_that_pause_and_resume_reach_the_session(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(10)
+    drain(window)
+    press(window, "pause")
+    drain(window)
+    assert ("pause",) in session.calls
+    assert window.status.text() == "The queue is paused"
+    assert not window.commands.actions["pause"].isEnabled()
+    press(window, "resume")
+    drain(window)
+    assert ("resume", "0001-at") in session.calls
+    assert window.bridge.running() is not None
+
+
+def test_that_stop_asks_and_keeps_the_other_runs(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(10)
+    drain(window)
+    answer("Cancel")
+    press(window, "stop")
+    assert not any(call[0] == "stop" for call in session.calls)
+    answer("Stop")
+    press(window, "stop")
+    drain(window)
+    assert window.bridge.runs["0001-at"].state == "stopped"
+    assert window.bridge.runs["0002-fdm"].state == "created"
+    assert window.commands.actions["resume"].isEnabled()
+
+
+def test_that_an_earlier_run_is_opened_into_the_same_plots(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info, record = earlier_run(state="interrupted")
+    session.add_earlier(info, record)
+    session.open()
+    drain(window)
+    window.show_run("old")
+    drain(window)
+    assert ("open_run", "old") in session.calls
+    window.live.stage_buttons["pretraining"].click()
+    assert len(window.live.accuracy.series()["epoch"]) == 12
+    assert window.commands.actions["resume"].isEnabled()
+    assert "interrupted" in window.live._state.text()
+    assert window.inspector._reason.text() == "the computer went off"
+
+
+def test_that_a_failed_run_shows_its_first_line_and_leaves_the_window_alive(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    drain(window)
+    info = window.bridge.runs["0001-at"]
+    session.events.put(
+        RunChanged(replace(info, state="failed", reason="Out of memory.\nUse a smaller batch."))
+    )
+    drain(window)
+    row = window.runs.model.row_of(info.id)
+    assert row is not None
+    assert window.runs.model.index(row, 1).data() == "failed: Out of memory."
+    assert "Out of memory." in window.status.currentMessage()
+
+
+def test_that_states_are_never_dropped_and_progress_is_merged(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info = session.submit(demo_study())[0]
+    seen: list[tuple[str, float]] = []
+
+    class Listener(QWidget):
+        def hear(self, changed: object) -> None:
+            seen.append((changed.state, changed.progress))  # type: ignore[attr-defined]
+
+    listener = Listener()
+    drain(window)
+    window.bridge.run_changed.connect(listener.hear)
+    for progress in (0.1, 0.2, 0.3):
+        session.events.put(RunChanged(replace(info, state="running", progress=progress)))
+    session.events.put(RunChanged(replace(info, state="paused", progress=0.3)))
+    session.events.put(RunChanged(replace(info, state="running", progress=0.4)))
+    drain(window)
+    assert seen == [("running", 0.3), ("paused", 0.3), ("running", 0.4)]
+    listener.deleteLater()
+
+
+def test_that_a_read_only_workspace_can_be_looked_at_only(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    session.events.put(RunsListed((), "process 4242 writes to it"))
+    drain(window)
+    for name in ("run", "pause", "resume", "stop", "demo"):
+        assert not window.commands.actions[name].isEnabled()
+    assert not window.setup.run_button.isEnabled()
+    assert not window.welcome.demo_button.isEnabled()
+    assert window.commands.actions["new"].isEnabled()
+
+
+def test_that_a_refused_request_is_told_and_logged(window: MainWindow, session: ScriptedSession) -> None:
+    session.events.put(RequestFailed("export", "The disk is full.", "Traceback …"))
+    answer("OK")
+    drain(window)
+    assert "The disk is full." in window.log.text.toPlainText()
+
+
+def test_that_the_device_is_named_with_what_could_not_be_tried(window: MainWindow) -> None:
+    drain(window)
+    assert DEVICE.name in window.welcome._device.text()
+    assert "no NVIDIA driver found" in window.welcome._tried.text()
+    assert window.status._device.text() == "CPU, 2 threads"
+
+
+def test_that_a_download_is_told(window: MainWindow, session: ScriptedSession) -> None:
+    session.events.put(Downloading("x", "cifar10", 50_000_000, 100_000_000))
+    drain(window)
+    assert window.status.text() == "Downloading cifar10 50 % (50.0 MB)"
+
+
+# files --------------------------------------------------------------------------------------------------
+def test_that_settings_are_saved_and_opened(
+    window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.toml"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(path.with_suffix("")), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_args: (str(path), ""))
+    window.setup.set_preset("demo")
+    press(window, "save")
+    window.setup.new_experiment()
+    press(window, "open")
+    assert window.setup.study() == demo_study(epochs=3)
+    assert window.settings.folder == str(tmp_path)
+
+
+def test_that_a_dropped_settings_file_is_proposed_and_nothing_else_is_taken(
+    window: MainWindow, tmp_path: Path
+) -> None:
+    path = tmp_path / "dropped.toml"
+    path.write_text(dump_study(demo_study(epochs=5)))
+    for name, taken in (("picture.png", False), ("dropped.toml", True)):
+        mime = QMimeData()
+        mime.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
+        enter = QDragEnterEvent(
+            QPoint(5, 5),
+            Qt.DropAction.CopyAction,
+            mime,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        enter.setAccepted(False)
+        window.dragEnterEvent(enter)
+        assert enter.isAccepted() == taken
+        window.dropEvent(
+            QDropEvent(
+                QPointF(5, 5),
+                Qt.DropAction.CopyAction,
+                mime,
+                Qt.MouseButton.LeftButton,
+                Qt.KeyboardModifier.NoModifier,
+            )
+        )
+    assert window.setup.study() == demo_study(epochs=5)
+
+
+def test_that_a_broken_settings_file_is_refused_with_its_reason(window: MainWindow, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("[[runs]]\nname = 3\n")
+    before = window.setup.study()
+    answer("OK")
+    window.actions_of_commands.open_file(str(path))
+    assert window.setup.study() == before
+
+
+def test_that_weights_are_exported_after_a_stage(
+    window: MainWindow, session: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    window.show_run("0004-fdm-neft")
+    drain(window)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(tmp_path / "net"), "(*.pt)"))
+    press(window, "export_weights")
+    drain(window)
+    assert session.calls[-1] == ("export_weights", "0004-fdm-neft", "finetuning", tmp_path / "net.pt")
+    assert "net.pt" in window.log.text.toPlainText()
+
+
+def test_that_the_settings_of_a_run_come_back_into_the_form(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    window.show_run("0003-at-vanilla")
+    press(window, "use_settings")
+    study = window.setup.study()
+    assert study is not None
+    assert study.runs == [demo_study(epochs=3).runs[2]]
+
+
+def test_that_the_command_line_of_a_run_can_be_copied(window: MainWindow, session: ScriptedSession) -> None:
+    info = session.submit(demo_study())[0]
+    drain(window)
+    window.runs.select(info.id)
+    press(window, "copy_command")
+    text = QGuiApplication.clipboard().text()
+    assert text == command_line(info, str(session.workspace))
+    assert text.startswith('cartl run "')
+
+
+# list of runs -------------------------------------------------------------------------------------------
+def test_that_the_filter_keeps_runs_with_all_words(window: MainWindow, session: ScriptedSession) -> None:
+    session.submit(demo_study())
+    drain(window)
+    panel = window.runs
+    for text, amount in (("", 4), ("neft", 1), ("FDM pgd-20", 2), ("queued", 4), ("nothing like it", 0)):
+        panel.filter.setText(text)
+        assert panel.proxy.rowCount() == amount
+    assert panel._empty.isVisibleTo(panel)
+    assert panel._amount.text() == "0 of 4 runs"
+
+
+def test_that_the_run_list_says_states_progress_and_time_in_words(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info = session.submit(demo_study())[0]
+    session.events.put(
+        RunChanged(replace(info, state="running", stage="pretraining", progress=0.62, seconds_left=130.0))
+    )
+    drain(window)
+    model = window.runs.model
+    row = model.row_of(info.id)
+    assert row is not None
+    texts = [model.index(row, column).data() for column in range(model.columnCount())]
+    assert texts[:3] == ["at", "running: pre-training", "62 %"]
+    assert texts[5].startswith("2 min 10 s left, until ")
+    assert model.index(row, 1).data(Qt.ItemDataRole.AccessibleTextRole) == "State: running: pre-training"
+
+
+def test_that_return_opens_the_selected_run(
+    qtbot: QtBot, window: MainWindow, session: ScriptedSession
+) -> None:
+    session.submit(demo_study())
+    drain(window)
+    window.tabs.setCurrentWidget(window.log)
+    window.runs.select("0002-fdm")
+    qtbot.keyClick(window.runs.table, Qt.Key.Key_Return)
+    assert window.tabs.currentWidget() is window.live
+    assert window.live.data is not None
+    assert window.live.data.info.name == "fdm"
+
+
+# commands -----------------------------------------------------------------------------------------------
+def test_that_every_command_has_a_deed_and_shortcuts_are_unique(window: MainWindow) -> None:
+    for command in COMMANDS:
+        assert command.id in window.actions_of_commands._table or command.id.startswith("page_")
+        assert command.help.endswith(".")
+    keys = [command.shortcut for command in COMMANDS if command.shortcut]
+    assert len(keys) == len(set(keys))
+    assert all(not QKeySequence(key).isEmpty() for key in keys)
+
+
+def test_that_every_command_is_in_a_menu(window: MainWindow) -> None:
+    in_menus = {
+        action.objectName() for menu in window.menuBar().actions() for action in menu.menu().actions()
+    }
+    assert {command.id for command in COMMANDS} <= in_menus
+
+
+def test_that_nothing_that_needs_a_run_is_enabled_without_one(window: MainWindow) -> None:
+    enabled = {name for name, action in window.commands.actions.items() if action.isEnabled()}
+    assert not enabled & {
+        "pause",
+        "resume",
+        "stop",
+        "stop_all",
+        "use_settings",
+        "export_weights",
+        "export_plot",
+    }
+    assert {"new", "open", "run", "demo", "shortcuts"} <= enabled
+    assert not Situation().running
+
+
+def test_that_the_pages_of_shortcuts_and_about_list_what_there_is(qtbot: QtBot) -> None:
+    dialog = ShortcutsDialog()
+    qtbot.addWidget(dialog)
+    assert dialog.table.rowCount() == len(COMMANDS)
+    dialog.filter.setText("checkpoint")
+    assert sum(not dialog.table.isRowHidden(row) for row in range(dialog.table.rowCount())) == 1
+    about = AboutDialog("1.2.3")
+    qtbot.addWidget(about)
+    assert any("1.2.3" in label.text() for label in about.findChildren(type(about.findChild(QWidget))))
+
+
+def test_that_plots_only_hides_everything_else_and_comes_back(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    session.step(12)
+    drain(window)
+    press(window, "plots_only")
+    assert not window.setup.isVisible()
+    assert not window.toolbar.isVisible()
+    assert window.live.accuracy.isVisible()
+    press(window, "plots_only")
+    assert window.setup.isVisible()
+    assert window.toolbar.isVisible()
+
+
+def test_that_an_enlarged_plot_stands_alone(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(16)
+    drain(window)
+    window.live.distance.maximise_button.click()
+    assert [panel.isVisible() for panel in window.live.training_panels] == [False, True, False, False]
+    assert window.live.current_panel() is window.live.distance
+    window.live.distance.maximise_button.click()
+    assert all(panel.isVisible() for panel in window.live.training_panels)
+
+
+def test_that_the_log_filters_escapes_and_counts_what_is_unread(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    session.events.put(LogAdded(None, time.time(), "info", "all is <b>well</b>"))
+    session.events.put(LogAdded("run-1", time.time(), "error", "the disk is full"))
+    drain(window)
+    assert window.tabs.tabText(3) == "Log (1)"
+    press(window, "page_log")
+    assert window.tabs.tabText(3) == "Log"
+    assert "all is <b>well</b>" in window.log.text.toPlainText()
+    window.log.only_problems.setChecked(True)
+    assert "well" not in window.log.text.toPlainText()
+    assert "error: the disk is full" in window.log.text.toPlainText()
+
+
+# window -------------------------------------------------------------------------------------------------
+def test_that_closing_while_a_run_computes_asks_first(
+    qtbot: QtBot, session: ScriptedSession, settings: WindowSettings, themes: Theme
+) -> None:
+    window = MainWindow(session, {"demo": demo_study(epochs=2)}, settings, themes)
+    window.show()
+    window.start()
+    window.start_demo()
+    session.step(8)
+    drain(window)
+    answer("Cancel")
+    window.close()
+    assert window.isVisible()
+    assert not window.closer.begun
+    answer("Pause, save and quit")
+    window.close()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=5000)
+    assert session.calls[-1] == ("close",)
+    window.deleteLater()
+
+
+def test_that_the_window_waits_for_a_slow_session_without_freezing(
+    qtbot: QtBot, session: ScriptedSession, settings: WindowSettings, themes: Theme
+) -> None:
+    release = threading.Event()
+    answers: Iterator[bool] = iter([False, True])
+
+    def close(_timeout: float = 10.0) -> bool:
+        release.wait(5)
+        return next(answers)
+
+    session.close = close  # type: ignore[method-assign]
+    window = MainWindow(session, {}, settings, themes)
+    window.show()
+    window.start()
+    before = time.perf_counter()
+    window.close()
+    assert time.perf_counter() - before < 1.0
+    assert window.isVisible()
+    release.set()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=5000)
+    window.deleteLater()
+
+
+def test_that_the_layout_comes_back_after_a_restart(
+    qtbot: QtBot, session: ScriptedSession, settings: WindowSettings, themes: Theme
+) -> None:
+    first = MainWindow(session, {}, settings, themes)
+    first.show()
+    first.layout_of_docks.show_docks()
+    first.layout_of_docks.docks["runs"].hide()
+    end(qtbot, first)
+    second = MainWindow(ScriptedSession(Path("w")), {}, settings, themes)
+    second.show()
+    assert second.setup.isVisible()
+    assert not second.runs.isVisible()
+    press(second, "reset_layout")
+    assert second.runs.isVisible()
+    end(qtbot, second)
+
+
+def test_that_a_window_off_screen_is_brought_back(window: MainWindow) -> None:
+    window.move(20_000, 20_000)
+    bring_onto_screen(window)
+    screen = QGuiApplication.primaryScreen().availableGeometry()
+    assert screen.intersects(window.geometry())
+
+
+def test_that_every_part_whose_place_is_saved_has_a_name(window: MainWindow) -> None:
+    names = [dock.objectName() for dock in window.layout_of_docks.docks.values()]
+    names.append(window.toolbar.objectName())
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
+def test_that_every_control_has_an_accessible_name(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    of_qt_itself = (
+        "QLineEditIconButton",
+        "QComboBoxListView",
+        "QDockWidgetTitleButton",
+        "QTableCornerButton",
+    )
+    controls = (QAbstractButton, QComboBox, QLineEdit, QAbstractItemView, QPlainTextEdit)
+    nameless = [
+        (widget.metaObject().className(), widget.objectName())
+        for widget in window.findChildren(QWidget)
+        if isinstance(widget, controls)
+        and not widget.objectName().startswith("qt_")
+        and not widget.accessibleName()
+        and not (isinstance(widget, QAbstractButton) and widget.text())
+        and widget.metaObject().className() not in of_qt_itself
+    ]
+    assert nameless == []
+
+
+def test_that_the_form_is_reached_by_keyboard(qtbot: QtBot, window: MainWindow) -> None:
+    press(window, "new")
+    QApplication.processEvents()
+    for row in window.setup.form.all_rows():
+        assert row.editor.focusPolicy() & Qt.FocusPolicy.TabFocus or row.editor.focusProxy() is not None
+
+
+def test_that_the_theme_of_the_whole_window_changes_and_icons_with_it(
+    window: MainWindow, qapp: QApplication, themes: Theme
+) -> None:
+    before = window.commands.actions["run"].icon().pixmap(16).toImage()
+    themes.apply("dark")
+    QApplication.processEvents()
+    assert theme.scheme() is DARK
+    assert window.live.accuracy.colours is DARK
+    assert window.commands.actions["run"].icon().pixmap(16).toImage() != before
+    themes.apply("light")
+    QApplication.processEvents()
+    assert theme.scheme() is LIGHT
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK])
+def test_that_texts_stand_out_from_their_ground(colours: theme.Scheme) -> None:
+    def luminance(name: str) -> float:
+        parts = [int(name[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(one: str, other: str) -> float:
+        high, low = sorted((luminance(one), luminance(other)), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for ground in (colours.window, colours.base, colours.raised):
+        for text in (colours.text, colours.muted, colours.error, colours.warning, colours.good):
+            assert contrast(text, ground) >= 4.5, (text, ground)
+        for curve in colours.curves[:3]:
+            assert contrast(curve, ground) >= 3.0, (curve, ground)
+    assert contrast(colours.on_accent, colours.accent) >= 4.5
+    assert contrast(colours.text, colours.selection) >= 4.5
+
+
+def test_that_the_redraw_timer_rests_when_nothing_runs(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(10)
+    drain(window)
+    assert window._redraw_timer.isActive()
+    session.run_out()
+    drain(window)
+    window._redraw()
+    assert not window._redraw_timer.isActive()
+
+
+def test_that_hidden_plots_are_not_drawn(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(10)
+    drain(window)
+    press(window, "page_log")
+    before = len(window.live.loss.series()["step"])
+    session.step(10)
+    drain(window)
+    assert len(window.live.loss.series()["step"]) == before
+    press(window, "page_live")
+    drain(window)
+    assert len(window.live.loss.series()["step"]) > before
+
+
+# errors -------------------------------------------------------------------------------------------------
+def test_that_uncaught_errors_reach_the_log_page_and_the_file(
+    window: MainWindow, session: ScriptedSession, tmp_path: Path
+) -> None:
+    watch = FailureWatch(tmp_path / "logs", session.events)
+    watch.install()
+    try:
+        sys.excepthook(ValueError, ValueError("a slot broke"), None)
+        thread = threading.Thread(target=lambda: 1 / 0, name="worker")
+        thread.start()
+        thread.join()
+    finally:
+        watch.remove()
+    drain(window)
+    text = window.log.text.toPlainText()
+    assert "a slot broke" in text
+    assert "Thread worker ended with an error" in text
+    assert "ZeroDivisionError" in watch.path.read_text()
+    assert not logging.getLogger("cartl_gui").handlers
+
+
+def test_that_a_folder_that_cannot_be_written_costs_only_the_file(
+    session: ScriptedSession, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    watch = FailureWatch(blocked / "logs", session.events)
+    watch.install()
+    watch.remove()
+    event = session.events.get_nowait()
+    assert isinstance(event, LogAdded)
+    assert "no log file" in event.text
+
+
+# guard and imports --------------------------------------------------------------------------------------
+HEALTHY = {"platform": "linux", "python": (3, 11), "environment": {"DISPLAY": ":0"}, "qt": lambda: (6, 10), "library": lambda _n: True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words_in_it"),
+    [
+        ({"qt": lambda: None}, "needs PySide6"),
+        ({"qt": lambda: (6, 12)}, "PySide6 6.12 aborts on Python 3.11"),
+        ({"library": lambda name: "EGL" not in name}, "sudo apt install libegl1"),
+        ({"library": lambda name: "cursor" not in name}, "sudo apt install libxcb-cursor0"),
+        ({"environment": {}}, "run `cartl demo`"),
+    ],
+)
+def test_that_a_broken_machine_is_told_in_one_sentence(change: dict[str, object], words_in_it: str) -> None:
+    reason = reason_not_to_start(**{**HEALTHY, **change})  # type: ignore[arg-type]
+    assert reason is not None
+    assert words_in_it in reason
+    assert "\n" not in reason
+    assert reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"python": (3, 12), "qt": lambda: (6, 12)},
+        {"environment": {"WAYLAND_DISPLAY": "wayland-0"}, "library": lambda name: "cursor" not in name},
+        {"environment": {"QT_QPA_PLATFORM": "offscreen"}, "library": lambda name: "cursor" not in name},
+        {"platform": "win32", "environment": {}, "library": lambda _name: False},
+    ],
+)
+def test_that_a_healthy_machine_is_let_through(change: dict[str, object]) -> None:
+    assert reason_not_to_start(**{**HEALTHY, **change}) is None  # type: ignore[arg-type]
+
+
+def test_that_qt_calls_keep_the_reference_count_of_none() -> None:
+    rectangle = QRectF(0, 0, 1, 1)
+    before = sys.getrefcount(None)
+    for number in range(1000):
+        rectangle.setHeight(number)
+    assert abs(sys.getrefcount(None) - before) < 100
+
+
+def test_that_the_window_is_imported_without_torch_and_h5py() -> None:
+    code = (
+        "import sys, cartl_gui.app\n"
+        "heavy = sorted(m for m in ('torch', 'torchvision', 'h5py', 'matplotlib', 'scipy') if m in sys.modules)\n"
+        "print(heavy)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_that_the_guard_is_imported_without_qt() -> None:
+    code = "import sys; sys.modules['PySide6'] = None; import cartl_gui.guard, cartl_gui.__main__"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_that_the_engine_is_used_through_its_four_open_modules_only() -> None:
+    for path in (ROOT / "cartl_gui").rglob("*.py"):
+        for found in re.findall(r"^\s*(?:from|import) (engine[\w.]*)", path.read_text(), re.MULTILINE):
+            assert found in ("engine.api", "engine.config", "engine.events", "engine.errors"), (path, found)
+
+
+def test_that_engine_signals_reach_methods_only() -> None:
+    for path in (ROOT / "cartl_gui").rglob("*.py"):
+        for line in path.read_text().splitlines():
+            if "bridge." in line and ".connect(" in line:
+                assert "lambda" not in line
+                assert re.search(r"\.connect\(self\.[\w.]+\)", line), line
+
+
+def test_that_a_queue_that_ends_is_told(window: MainWindow, session: ScriptedSession) -> None:
+    session.events.put(QueueEmpty())
+    drain(window)
+    assert window.status.currentMessage() == "All runs have ended"
+    assert window.status.text() == "Nothing runs"
+
+
+# words --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, ""), (0, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (1500, "25 min"), (9660, "2 h 41 min"),
+     (260_000, "3 days 0 h")],
+)  # fmt: skip
+def test_that_time_spans_are_said_shortly(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_that_days_near_today_are_named() -> None:
+    noon = time.mktime((2026, 5, 12, 12, 0, 0, 0, 0, -1))
+    assert words.clock(noon, noon) == "today 12:00"
+    assert words.clock(noon - 86_400, noon) == "yesterday 12:00"
+    assert words.clock(noon + 86_400, noon) == "tomorrow 12:00"
+    assert words.clock(noon - 10 * 86_400, noon) == "2 May 2026"
+    assert words.clock(0) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (1.2345, "1.23"), (12345.0, "1.23e+04"), (float("nan"), "–")]
+)
+def test_that_measured_numbers_have_three_digits(value: float, text: str) -> None:
+    assert words.readable(value) == text
