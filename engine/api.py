@@ -246,7 +246,7 @@ class Session:
         parents: dict[str, str] = {}
         problems = []
         names: set[str] = set()
-        for number, run in enumerate(study.runs):
+        for run in study.runs:
             if run.start_from in names:
                 parents[run.name] = run.start_from
             elif run.start_from:
@@ -256,7 +256,7 @@ class Session:
                 elif not Path(run.start_from).is_file():
                     problems.append(
                         Problem(
-                            f"runs.{number}.start_from",
+                            f"runs.{run.name}.start_from",
                             f"there is no run earlier in the study, no run of the workspace and no file "
                             f"{run.start_from!r}; `cartl runs` lists the runs",
                         )

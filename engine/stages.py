@@ -130,9 +130,7 @@ class TrainingStage:
             title=f"{_title(config)} on {domain.title}",
             epochs=config.epochs,
             steps_per_epoch=steps,
-            block_names=tuple(
-                type(model.block(number)).__name__ for number in range(1, model.num_blocks + 1)
-            ),
+            block_names=tuple(model.block_title(number) for number in range(1, model.num_blocks + 1)),
             layer_names=tuple(layer.name for layer in layers),
             layer_blocks=tuple(layer.block for layer in layers),
             boundary=self.boundary,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engine.attacks.projection import Ball
 from engine.config import AttackConfig
+from engine.errors import DivergedError
 from engine.models.modes import evaluation
 from engine.randomness import stream_seed
 from engine.registry import Registry
@@ -90,10 +91,17 @@ class Attack(ABC):
 
         Raises:
             ValueError: an adversarial image left the ball or the box (an error in the attack itself).
+            DivergedError: the network's outputs are not numbers.
         """
         with evaluation(model):
             with torch.no_grad():
-                clean_prediction = model(images).argmax(1)
+                logits = model(images)
+            if not bool(torch.isfinite(logits).all()):
+                raise DivergedError(
+                    "The outputs of the network are not numbers: its training has diverged. Train it again with a "
+                    "lower learning rate, or go back to an earlier checkpoint."
+                )
+            clean_prediction = logits.argmax(1)
             robust = clean_prediction == labels
             verdict = Verdict(
                 clean_prediction,

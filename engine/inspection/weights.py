@@ -60,7 +60,7 @@ def inspect_weights(
     layout = StageLayout(
         stage="finetuning" if spec.boundary is not None else "pretraining",
         title="; ".join(spec.history) or spec.config.title,
-        block_names=tuple(type(model.block(number)).__name__ for number in range(1, model.num_blocks + 1)),
+        block_names=tuple(model.block_title(number) for number in range(1, model.num_blocks + 1)),
         layer_names=tuple(layer.name for layer in weighted),
         layer_blocks=tuple(layer.block for layer in weighted),
         boundary=spec.boundary,

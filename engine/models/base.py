@@ -65,6 +65,11 @@ class BlockwiseModel(nn.Module):
         """Block `number`, counted 1..N from the input."""
         return self.blocks[str(number)]
 
+    def block_title(self, number: int) -> str:
+        """What block `number` is, for people."""
+        title = getattr(self.block(number), "title", "")
+        return str(title) or "classifier"
+
     def trunk(self, k: int) -> list[nn.Module]:
         """The stem and blocks 1..N-k."""
         return [self.stem, *(self.block(i) for i in range(1, self.num_blocks - k + 1))]
@@ -155,6 +160,7 @@ def initialise_classifier(layer: nn.Linear, generator: torch.Generator) -> None:
 class ResidualBlock(nn.Module):
     """A block whose output is shortcut + branch, or half of it when `halved`."""
 
+    title: ClassVar[str] = "residual block"
     halved: bool = False
 
     def add(self, shortcut: Tensor, branch: Tensor) -> Tensor:

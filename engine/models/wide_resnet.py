@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +38,8 @@ class PreActivationBlock(ResidualBlock):
 
 class FinalActivation(nn.Module):
     """The last batch norm and LeakyReLU, block 3n + 1."""
+
+    title: ClassVar[str] = "batch norm and activation"
 
     def __init__(self, channels: int) -> None:
         super().__init__()
