@@ -23,7 +23,8 @@ class NonExpansiveFineTuning(Transfer):
     def prepare(self, model: BlockwiseModel, generator: torch.Generator) -> None:
         """Freeze the trunk, halve the head's residual sums, and constrain its convolutions and linear layers."""
         k = self.config.num_finetuned_blocks
-        model.halve_residuals(k)
+        # The source may have halved sums of its own, which are part of what it computes.
+        model.halve_residuals(max(k, model.num_halved))
         constrain(model.head(k), self.config.spectral_bound, generator, initial_iterations=INITIAL_ITERATIONS)
         super().prepare(model, generator)
 
