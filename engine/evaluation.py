@@ -31,7 +31,8 @@ def wilson(successes: int, trials: int) -> Interval:
     spread = Z_95**2 / trials
     centre = (share + spread / 2) / (1 + spread)
     half = Z_95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    # Rounding must not put the share itself outside where it is 0 or 1.
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 @dataclass(frozen=True, slots=True)
