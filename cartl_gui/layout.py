@@ -15,6 +15,13 @@ _PLACES = {
 }
 
 
+def first_size() -> QSize:
+    """A good size for the first start on this screen."""
+    area = QGuiApplication.primaryScreen().availableGeometry()
+    size = QSize(min(1720, area.width() * 19 // 20), min(1040, area.height() * 19 // 20))
+    return size.expandedTo(QSize(960, 620))
+
+
 class WindowLayout:
     """The docks of a window and their places."""
 
@@ -31,11 +38,8 @@ class WindowLayout:
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
 
-    def make_first(self) -> None:
-        """The first start: a good size, and nothing but the welcome page."""
-        area = QGuiApplication.primaryScreen().availableGeometry()
-        size = QSize(min(1720, area.width() * 19 // 20), min(1040, area.height() * 19 // 20))
-        self._window.resize(size.expandedTo(QSize(960, 620)))
+    def hide_docks(self) -> None:
+        """The first start: nothing but the welcome page."""
         for dock in self.docks.values():
             dock.hide()
 

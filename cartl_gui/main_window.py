@@ -24,17 +24,9 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
-from cartl_gui.actions import Actions
-from cartl_gui.bridge import EngineBridge
 from cartl_gui.closing import Closer
 from cartl_gui.commands import CommandSet, Situation
-from cartl_gui.forms.setup_panel import SetupPanel
-from cartl_gui.layout import WindowLayout
-from cartl_gui.pages.inspector import InspectorPanel
-from cartl_gui.pages.live import LivePage
-from cartl_gui.pages.log import LogPage
-from cartl_gui.pages.results import ResultsPage
-from cartl_gui.pages.runs_panel import RunsPanel
+from cartl_gui.layout import WindowLayout, first_size
 from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage, toml_in
 from cartl_gui.settings import WindowSettings
@@ -70,53 +62,63 @@ class MainWindow(QMainWindow):
         self.session, self.presets, self.settings, self.themes = session, presets, settings, themes
         self.setObjectName("main")
         self.setAcceptDrops(True)
-        self.bridge = EngineBridge(session, self)
-        self.closer = Closer(session, self)
-        self.closer.ended.connect(self._session_closed)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.setAccessibleName("Pages")
+        self.tabs.setIconSize(QSize(16, 16))
+        self.welcome = WelcomePage(presets.get(DEMO))
+        self.welcome.setEnabled(False)
+        self.tabs.addTab(self.welcome, theme.icon("home"), "Welcome")
+        self.setCentralWidget(self.tabs)
+        self.status = StatusLine(str(session.workspace), self)
+        self.setStatusBar(self.status)
+        self._is_complete = False
         self._read_only = ""
         self._paused = False
         self._closed = False
         self._dirty = True
         self._asked: set[str] = set()
-        self._build_pages()
-        self._build_docks()
-        self.actions_of_commands = Actions(self)
-        self.commands = CommandSet(self.actions_of_commands.run, self)
-        self._build_bars()
-        self._connect()
-        self._redraw_timer = QTimer(self)
-        self._redraw_timer.setInterval(REDRAW_MS)
-        self._redraw_timer.timeout.connect(self._redraw)
         self.setWindowTitle(TITLE)
         self.setWindowIcon(theme.icon("app"))
-        if not settings.restore_layout(self):
-            self.layout_of_docks.make_first()
-        self._update_commands()
+        if not settings.restore_geometry(self):
+            self.resize(first_size())
 
     # building -------------------------------------------------------------------------------------------
-    def _build_pages(self) -> None:
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
-        self.tabs.setAccessibleName("Pages")
-        self.tabs.setIconSize(QSize(16, 16))
-        self.welcome = WelcomePage(self.presets.get(DEMO))
-        self.live, self.results, self.log = LivePage(), ResultsPage(), LogPage()
+    def complete(self) -> None:
+        """Build everything beside the welcome page; apart from `__init__` so that the window stands at once."""
+        if self._is_complete:
+            return
+        self._is_complete = True
+        from cartl_gui import parts  # noqa: PLC0415 - plots and forms take most of the start's time
+
+        self.bridge = parts.EngineBridge(self.session, self)
+        self.closer = Closer(self.session, self)
+        self.closer.ended.connect(self._session_closed)
+        self.live, self.results, self.log = parts.LivePage(), parts.ResultsPage(), parts.LogPage()
         self._pages: tuple[tuple[QWidget, str, str], ...] = (
             (self.welcome, "Welcome", "home"),
             (self.live, "Live", "live"),
             (self.results, "Results", "results"),
             (self.log, "Log", "text"),
         )
-        for page, title, picture in self._pages:
+        for page, title, picture in self._pages[1:]:
             self.tabs.addTab(page, theme.icon(picture), title)
-        self.tabs.currentChanged.connect(self._page_changed)
-        self.setCentralWidget(self.tabs)
-
-    def _build_docks(self) -> None:
-        self.setup, self.runs, self.inspector = SetupPanel(self.presets), RunsPanel(), InspectorPanel()
+        self.setup = parts.SetupPanel(self.presets)
+        self.runs, self.inspector = parts.RunsPanel(), parts.InspectorPanel()
         self.layout_of_docks = WindowLayout(
             self, {"setup": self.setup, "runs": self.runs, "inspector": self.inspector}
         )
+        self.actions_of_commands = parts.Actions(self)
+        self.commands = CommandSet(self.actions_of_commands.run, self)
+        self._build_bars()
+        self._connect()
+        self._redraw_timer = QTimer(self)
+        self._redraw_timer.setInterval(REDRAW_MS)
+        self._redraw_timer.timeout.connect(self._redraw)
+        if not self.settings.restore_state(self):
+            self.layout_of_docks.hide_docks()
+        self.welcome.setEnabled(True)
+        self._update_commands()
 
     def _build_bars(self) -> None:
         menus = self.commands.fill_menus(self.menuBar())
@@ -146,8 +148,6 @@ class MainWindow(QMainWindow):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.setAccessibleName(self.commands.actions[name].iconText().rstrip("…"))
         self.addToolBar(self.toolbar)
-        self.status = StatusLine(str(self.session.workspace), self)
-        self.setStatusBar(self.status)
         actions = self.commands.actions
         self.runs.set_menu_actions(
             [
@@ -159,6 +159,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         bridge, actions = self.bridge, self.actions_of_commands
+        self.tabs.currentChanged.connect(self._page_changed)
         bridge.engine_ready.connect(self._engine_ready)
         bridge.runs_listed.connect(self._runs_listed)
         bridge.run_changed.connect(self._run_changed)
@@ -191,7 +192,8 @@ class MainWindow(QMainWindow):
 
     # starting and ending --------------------------------------------------------------------------------
     def start(self) -> None:
-        """Open the workspace; called once the window is on the screen."""
+        """Build the rest of the window and open the workspace; called once the window is on the screen."""
+        self.complete()
         self.bridge.start()
         try:
             self.session.open()
@@ -201,7 +203,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         """Ask while something runs; end only after the engine's threads have ended."""
-        if self._closed:
+        if self._closed or not self._is_complete:
             event.accept()
             return
         event.ignore()
@@ -435,7 +437,7 @@ class MainWindow(QMainWindow):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw icons in the colours of a new theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "setup"):
+        if event.type() == QEvent.Type.PaletteChange and getattr(self, "_is_complete", False):
             self.commands.recolour()
             self.setup.recolour()
             for index, (_page, _title, picture) in enumerate(self._pages):

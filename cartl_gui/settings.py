@@ -43,14 +43,18 @@ class WindowSettings:
         self._store.setValue("layout", window.saveState(LAYOUT_VERSION))
         self._store.sync()
 
-    def restore_layout(self, window: QMainWindow) -> bool:
-        """Put everything where it was; False if nothing is remembered or it belongs to another version."""
-        geometry, layout = self._store.value("geometry"), self._store.value("layout")
-        if not isinstance(geometry, QByteArray) or not isinstance(layout, QByteArray):
+    def restore_geometry(self, window: QMainWindow) -> bool:
+        """Give a window its size and place; False if none is remembered."""
+        geometry = self._store.value("geometry")
+        if not isinstance(geometry, QByteArray) or not window.restoreGeometry(geometry):
             return False
-        window.restoreGeometry(geometry)
         bring_onto_screen(window)
-        return window.restoreState(layout, LAYOUT_VERSION)
+        return True
+
+    def restore_state(self, window: QMainWindow) -> bool:
+        """Put docks and toolbars where they were; False if nothing of this version is remembered."""
+        layout = self._store.value("layout")
+        return isinstance(layout, QByteArray) and window.restoreState(layout, LAYOUT_VERSION)
 
     def forget_layout(self) -> None:
         """Forget size, place, docks and toolbars."""

@@ -22,9 +22,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from cartl_gui.forms.fields import QuietCombo, WrappedLabel
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.export import FORMATS, export, render_csv, render_png
+from cartl_gui.widgets import QuietCombo, WrappedLabel
 
 _TITLES = {
     "png": "PNG image",

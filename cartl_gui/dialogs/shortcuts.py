@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme
 from cartl_gui.commands import COMMANDS
-from cartl_gui.forms.fields import WrappedLabel
+from cartl_gui.widgets import WrappedLabel
 
 
 class ShortcutsDialog(QDialog):

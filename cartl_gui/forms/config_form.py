@@ -10,8 +10,8 @@ from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from cartl_gui import theme, words
-from cartl_gui.forms.fields import FieldRow, FieldSpec, WrappedLabel, specs_of
-from cartl_gui.plots.base import ElidedLabel
+from cartl_gui.forms.fields import FieldRow, FieldSpec, specs_of
+from cartl_gui.widgets import ElidedLabel, WrappedLabel
 from engine.config import STAGES, RunConfig, Settings, problems_of
 from engine.errors import Problem
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -19,12 +18,12 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QSizePolicy,
     QToolButton,
     QWidget,
 )
 
 from cartl_gui import theme, words
+from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import Settings, format_ratio
 
 Kind = Literal["switch", "choice", "integer", "number", "ratio", "integers", "text", "path", "start", "group"]
@@ -127,37 +126,6 @@ def _kind_of(name: str, field: FieldInfo) -> tuple[Kind, tuple[str, ...], type[S
     if annotation is str:
         return {"path": "path", "start_from": "start"}.get(name, "text"), (), None, optional  # type: ignore[return-value]
     raise TypeError(f"the form has no editor for {name}: {field.annotation}")
-
-
-class QuietCombo(QComboBox):
-    """A combo box that leaves the wheel to the form unless it has the focus."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        """Scroll the form instead of changing a setting by accident."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
-
-
-class WrappedLabel(QLabel):
-    """A label that wraps and takes the height it needs at its width."""
-
-    def __init__(self, role: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWordWrap(True)
-        self.setMinimumWidth(60)
-        if role:
-            self.setProperty("role", role)
-        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
 
 
 class FieldRow(QWidget):

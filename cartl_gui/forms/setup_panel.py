@@ -21,7 +21,8 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.forms.config_form import ConfigForm
-from cartl_gui.forms.fields import FieldRow, QuietCombo, WrappedLabel
+from cartl_gui.forms.fields import FieldRow
+from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import (
     AttackConfig,
     DataConfig,

@@ -18,8 +18,8 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
-from cartl_gui.forms.fields import WrappedLabel
 from cartl_gui.run_data import RunData
+from cartl_gui.widgets import WrappedLabel
 from engine.events import Interval
 
 

@@ -6,8 +6,8 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from cartl_gui import theme, words
-from cartl_gui.forms.fields import WrappedLabel
 from cartl_gui.run_data import RunData
+from cartl_gui.widgets import WrappedLabel
 from engine.config import STAGE_TITLES, DataConfig, RunConfig, StageName
 
 

@@ -15,15 +15,15 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
-from cartl_gui.forms.fields import WrappedLabel
 from cartl_gui.pages.attack_card import AttackCard
 from cartl_gui.plots.accuracy import AccuracyPlot
-from cartl_gui.plots.base import ElidedLabel, PlotPanel
+from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.classes import ClassesPlot
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.run_data import RunData
+from cartl_gui.widgets import ElidedLabel, WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
 
 

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import words
-from cartl_gui.forms.fields import QuietCombo, WrappedLabel
+from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.events import RunInfo
 
 HEADERS = ("Run", "Pre-training", "Transfer", "k", "Clean", "Robust", "Attack", "State")

@@ -8,8 +8,8 @@ import numpy as np
 from PySide6.QtWidgets import QLabel, QStatusBar, QWidget
 
 from cartl_gui import words
-from cartl_gui.plots.base import ElidedLabel
 from cartl_gui.run_data import RunData
+from cartl_gui.widgets import ElidedLabel
 from engine.config import STAGE_TITLES
 from engine.events import DeviceReport, Downloading, RunInfo
 

@@ -18,8 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
-from cartl_gui.forms.fields import WrappedLabel
-from cartl_gui.plots.base import ElidedLabel
+from cartl_gui.widgets import ElidedLabel, WrappedLabel
 from engine.config import StudyConfig
 from engine.events import DeviceReport, RunInfo
 

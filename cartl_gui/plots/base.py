@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLay
 from cartl_gui import theme
 from cartl_gui.run_data import RunData, decimate
 from cartl_gui.theme import Scheme
+from cartl_gui.widgets import ElidedLabel
 from engine.config import StageName
 
 pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-major")
@@ -29,25 +30,6 @@ class CurveStyle:
     dashes: tuple[float, ...] = ()
     symbol: str | None = None
     width: float = 1.6
-
-
-class ElidedLabel(QLabel):
-    """A label that shortens its text instead of forcing its parent wide."""
-
-    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
-        self.setMinimumWidth(30)
-
-    def paintEvent(self, _event: QEvent) -> None:  # noqa: N802
-        """Draw as much of the text as there is room for."""
-        painter = QPainter(self)
-        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
-        painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.rect(), int(self.alignment()), text)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Room for a few letters."""
-        return QSize(30, super().minimumSizeHint().height())
 
 
 class LegendEntry(QToolButton):

@@ -551,11 +551,13 @@ def test_that_the_layout_comes_back_after_a_restart(
 ) -> None:
     first = MainWindow(session, {}, settings, themes)
     first.show()
+    first.complete()
     first.layout_of_docks.show_docks()
     first.layout_of_docks.docks["runs"].hide()
     end(qtbot, first)
     second = MainWindow(ScriptedSession(Path("w")), {}, settings, themes)
     second.show()
+    second.complete()
     assert second.setup.isVisible()
     assert not second.runs.isVisible()
     press(second, "reset_layout")
@@ -586,6 +588,7 @@ def test_that_every_control_has_an_accessible_name(window: MainWindow, session: 
         "QComboBoxListView",
         "QDockWidgetTitleButton",
         "QTableCornerButton",
+        "QHeaderView",
     )
     controls = (QAbstractButton, QComboBox, QLineEdit, QAbstractItemView, QPlainTextEdit)
     nameless = [

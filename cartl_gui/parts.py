@@ -1,0 +1,24 @@
+"""Everything that the main window is completed with once it stands on the screen.
+
+Importing this module imports pyqtgraph and builds on the settings' classes, which takes longer than all the rest.
+"""
+
+from cartl_gui.actions import Actions
+from cartl_gui.bridge import EngineBridge
+from cartl_gui.forms.setup_panel import SetupPanel
+from cartl_gui.pages.inspector import InspectorPanel
+from cartl_gui.pages.live import LivePage
+from cartl_gui.pages.log import LogPage
+from cartl_gui.pages.results import ResultsPage
+from cartl_gui.pages.runs_panel import RunsPanel
+
+__all__ = [
+    "Actions",
+    "EngineBridge",
+    "InspectorPanel",
+    "LivePage",
+    "LogPage",
+    "ResultsPage",
+    "RunsPanel",
+    "SetupPanel",
+]
