@@ -30,8 +30,7 @@ def settle(window: MainWindow) -> None:
     for _ in range(4):
         window.bridge.drain()
         QTest.qWait(60)
-    window._redraw()
-    QTest.qWait(60)
+    QTest.qWait(250)
 
 
 class Photographer:

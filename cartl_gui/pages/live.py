@@ -39,6 +39,7 @@ class LivePage(QWidget):
         self.data: RunData | None = None
         self.stage: StageName = "pretraining"
         self._picked = False
+        self._waiting: list[PlotPanel] = []
         self.accuracy, self.loss = AccuracyPlot(), LossPlot()
         self.distance, self.spectral = DistancePlot(), SpectralPlot()
         self.classes = ClassesPlot()
@@ -139,8 +140,24 @@ class LivePage(QWidget):
             self.stage = self._latest(self.data)
 
     def refresh(self) -> None:
-        """Draw what changed and is visible."""
+        """Draw what changed and is visible, at once."""
+        self.begin_refresh()
+        while self.draw_next():
+            pass
+
+    def draw_next(self) -> bool:
+        """Draw one plot that waits since `begin_refresh`; False if none does."""
+        if not self._waiting:
+            return False
+        panel = self._waiting.pop(0)
+        if self.data is not None and panel.isVisibleTo(self):
+            panel.show_run(self.data, self.stage)
+        return True
+
+    def begin_refresh(self) -> None:
+        """Write the header anew and let the visible plots wait for `draw_next`, so that none delays the window."""
         data = self.data
+        self._waiting = []
         for widget in (self._name, self._state, self._about, *self.stage_buttons.values()):
             widget.setVisible(data is not None)
         if data is None:
@@ -159,9 +176,7 @@ class LivePage(QWidget):
             button.setChecked(stage == self.stage)
         attacking = self.stage == "attack"
         self.stack.setCurrentIndex(2 if attacking else 1)
-        for panel in self.panels():
-            if panel.isVisibleTo(self):
-                panel.show_run(data, self.stage)
+        self._waiting = list(self.panels())
         if attacking:
             self.attack.show_run(data)
 

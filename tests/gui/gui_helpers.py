@@ -22,7 +22,8 @@ def drain(window: MainWindow) -> None:
     """Let the window take in and draw everything that is waiting."""
     while not window.session.events.empty():
         window.bridge.drain()
-    window._redraw()
+    for _ in range(8):
+        window._redraw()
     QApplication.processEvents()
 
 
