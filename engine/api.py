@@ -170,13 +170,10 @@ class Session:
 
     def stop_all(self) -> None:
         """Stop the running run and empty the queue."""
-        with self._wake:
-            waiting = list(self._queue)
-            running = self._running
-        for run_id in waiting:
-            self.stop(run_id)
-        if running is not None:
-            self.stop(running)
+        with self._wake:  # held throughout, so that none of those waiting is begun meanwhile
+            for run_id in [*self._queue, self._running]:
+                if run_id is not None:
+                    self.stop(run_id)
 
     def open_run(self, run_id: str) -> None:
         """Read a run's files; answers with `RunOpened` or `RequestFailed`."""
