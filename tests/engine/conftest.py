@@ -15,7 +15,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def untouched_random_state() -> Iterator[None]:
     """Fail a test that draws from or seeds torch's global random state: neither does the engine."""
     before = torch.random.get_rng_state()

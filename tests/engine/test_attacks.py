@@ -24,6 +24,8 @@ from tests.engine.small import (
     warm,
 )
 
+pytestmark = pytest.mark.usefixtures("untouched_random_state")
+
 #: Each attack at a strength that breaks a weak network in little time.
 ROWS = {
     "pgd": lambda **changes: AttackConfig(

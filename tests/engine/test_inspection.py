@@ -26,6 +26,8 @@ from tests.engine.small import (
     warm,
 )
 
+pytestmark = pytest.mark.usefixtures("untouched_random_state")
+
 NETWORKS = (ModelConfig(depth=16, widen_factor=2), ModelConfig(name="resnet", depth=18))
 
 

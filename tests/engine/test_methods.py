@@ -22,6 +22,8 @@ from engine.transfer import transfer_methods
 from tests.engine.small import assert_same_bits, images_and_labels, small_model, warm
 from tests.engine.training import METHODS, objective_of, settings_of, trainer_of
 
+pytestmark = pytest.mark.usefixtures("untouched_random_state")
+
 #: Of each method: the blocks whose weights it trains (0 the stem), given k = 3 of 5, and the terms it reports.
 ROWS: dict[str, tuple[set[int], set[str]]] = {
     "natural": ({0, 1, 2, 3, 4, 5}, set()),
@@ -228,6 +230,15 @@ def test_that_feature_distance_is_the_normalised_euclidean_one(shape: tuple[int,
     difference = (one - other).numpy().astype(np.float64).reshape(len(one), -1)
     expected = np.sqrt((difference**2).mean(1))
     np.testing.assert_allclose(feature_distance(one, other).numpy(), expected, rtol=1e-5)
+
+
+def test_that_feature_distance_of_bfloat16_features_is_taken_in_float32() -> None:
+    draw = torch.Generator().manual_seed(0)
+    one = torch.randn(16, 500, generator=draw).bfloat16()
+    other = (one + 0.1 * torch.randn(16, 500, generator=draw)).bfloat16()
+    distance = feature_distance(one, other)
+    assert distance.dtype == torch.float32
+    torch.testing.assert_close(distance, feature_distance(one.float(), other.float()), rtol=1e-6, atol=0)
 
 
 def test_that_features_that_are_equal_have_no_distance_and_a_finite_gradient() -> None:

@@ -17,6 +17,8 @@ from engine.models.base import ResidualBlock
 from engine.models.spec import METADATA_KEY, ModelSpec, load_state
 from tests.engine.small import assert_same_bits, images_and_labels, warm
 
+pytestmark = pytest.mark.usefixtures("untouched_random_state")
+
 ROWS = (
     ModelConfig(depth=10),
     ModelConfig(depth=16, widen_factor=2),

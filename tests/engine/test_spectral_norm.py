@@ -21,6 +21,8 @@ from engine.models.spectral_norm import (
 )
 from tests.engine.small import assert_same_bits, images_and_labels, small_model
 
+pytestmark = pytest.mark.usefixtures("untouched_random_state")
+
 BOUND = 0.4
 
 LAYERS = {

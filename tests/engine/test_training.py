@@ -19,6 +19,8 @@ from engine.training.schedule import learning_rate, ramp
 from tests.engine.small import assert_same_bits, small_model, small_set
 from tests.engine.training import BATCH, EPOCHS, METHODS, SAMPLES, Recorded, settings_of, trainer_of
 
+pytestmark = pytest.mark.usefixtures("untouched_random_state")
+
 every_method = pytest.mark.parametrize("name", METHODS)
 STEPS = EPOCHS * (SAMPLES // BATCH)
 
