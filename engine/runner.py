@@ -261,7 +261,8 @@ class Runner:
                     for table, columns in own.items()
                 }
                 steps = stage.layout.epochs * stage.layout.steps_per_epoch
-                self._shares[name] = saved["step"] / steps
+                # Not finished before its weights are there, though the last step may be taken.
+                self._shares[name] = min(saved["step"] / steps, 0.999)
         return kept
 
 
