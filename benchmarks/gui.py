@@ -20,7 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "gui")]
+sys.path.insert(0, str(ROOT))
 
 _COLD = """
 import time; begin = time.perf_counter()
@@ -65,14 +65,18 @@ def cold_starts(repeats: int) -> dict[str, float]:
 
 def stalls(seconds: float, pause: float) -> dict[str, float]:
     """Milliseconds by which a 16 ms heartbeat comes late while a scripted study posts an event every `pause` s."""
-    from PySide6.QtCore import QElapsedTimer, QSettings, Qt, QTimer
-    from PySide6.QtTest import QTest
-    from scripted_session import ScriptedSession, demo_study
+    from PySide6.QtCore import QElapsedTimer, QEventLoop, QSettings, Qt, QTimer
 
     from cartl_gui.app import make_application
     from cartl_gui.main_window import MainWindow
     from cartl_gui.settings import WindowSettings
     from cartl_gui.theme import Theme
+    from tests.gui.scripted_session import ScriptedSession, demo_study
+
+    def wait(milliseconds: int) -> None:
+        loop = QEventLoop()  # unlike QTest.qWait it lets other threads run
+        QTimer.singleShot(milliseconds, loop.quit)
+        loop.exec()
 
     application = make_application()
     themes = Theme(application, "light")
@@ -85,7 +89,7 @@ def stalls(seconds: float, pause: float) -> dict[str, float]:
         window.start()
         window.start_demo()
         session.play(pause)
-        QTest.qWait(1500)
+        wait(1500)
         late: list[float] = []
         clock = QElapsedTimer()
         clock.start()
@@ -99,13 +103,13 @@ def stalls(seconds: float, pause: float) -> dict[str, float]:
 
         beat.timeout.connect(note)
         beat.start()
-        QTest.qWait(round(1000 * seconds))
+        wait(round(1000 * seconds))
         beat.stop()
         window.closer.may_close = lambda _running, _queued: True  # type: ignore[method-assign]
         window.close()
         end = time.monotonic() + 10
         while window.isVisible() and time.monotonic() < end:
-            QTest.qWait(20)
+            wait(20)
         late.sort()
         return {
             "p50": late[len(late) // 2],

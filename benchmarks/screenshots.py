@@ -11,11 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "gui"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from PySide6.QtCore import QSettings, QSize
 from PySide6.QtTest import QTest
-from scripted_session import ScriptedSession, demo_study
 
 from cartl_gui.app import make_application
 from cartl_gui.dialogs.export_dialog import ExportDialog
@@ -23,6 +22,7 @@ from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import DARK, LIGHT, Theme, palette_of, style_sheet
+from tests.gui.scripted_session import ScriptedSession, demo_study
 
 
 def settle(window: MainWindow) -> None:

@@ -231,7 +231,8 @@ class MainWindow(QMainWindow):
             self.submit(self.presets[DEMO])
 
     def submit(self, study: StudyConfig) -> None:
-        """Queue a study and show its first run."""
+        """Queue a study, and show its first run unless another one is running."""
+        other = self.bridge.running()
         try:
             infos = self.session.submit(study)
         except CartlError as error:
@@ -240,7 +241,7 @@ class MainWindow(QMainWindow):
         self.layout_of_docks.show_docks()
         self.bridge.drain()
         self.status.say(f"Queued {words.count(len(infos), 'run')}")
-        if infos and self.bridge.running() is None:
+        if infos and other is None:
             self.show_run(infos[0].id)
 
     def show_run(self, run_id: str) -> None:
@@ -306,7 +307,7 @@ class MainWindow(QMainWindow):
                 self.results.show_runs(list(self.bridge.runs.values()), info.study)
             self._runs_known()
         if shown and info.state in ENDED and before not in (None, info.state):
-            self._ask_again(info.id)
+            self._read_files(info.id)
         if info.state == "running":
             self._paused = False
             if not self.runs.selected():
@@ -326,7 +327,7 @@ class MainWindow(QMainWindow):
         if self.live.data is not None and self.live.data.info.id == run_id:
             self.live.follow()
             if self.live.data.stages() != (layout.stage,):
-                self._ask_again(run_id)
+                self._read_files(run_id)
         self._data_changed(run_id)
 
     def _follows(self, run_id: str) -> bool:
@@ -374,16 +375,16 @@ class MainWindow(QMainWindow):
         if data is None:
             return
         if not data.from_files and data.info.state != "created" and run_id not in self._asked:
-            self._asked.add(run_id)
-            self.session.open_run(run_id)
+            self._read_files(run_id)
         self.live.show_run(data)
         self.inspector.show_run(data)
         self._update_commands()
 
-    def _ask_again(self, run_id: str) -> None:
-        """Read a shown run's files once more: it may have weights now."""
+    def _read_files(self, run_id: str) -> None:
+        """Read a shown run's files, perhaps once more: it may have weights now."""
         self._asked.add(run_id)
-        self.session.open_run(run_id)
+        if not self.closer.begun:
+            self.session.open_run(run_id)
 
     def _show_progress(self) -> None:
         running = self.bridge.running()

@@ -11,15 +11,15 @@ from pathlib import Path
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import pytest
-from gui_helpers import end
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
-from scripted_session import ScriptedSession, demo_study
 
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import LIGHT, Theme, palette_of, style_sheet
+from tests.gui.gui_helpers import end
+from tests.gui.scripted_session import ScriptedSession, demo_study
 
 
 @pytest.fixture(scope="session")

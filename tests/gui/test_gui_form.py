@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
-from scripted_session import demo_study
 
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow, specs_of
 from cartl_gui.forms.setup_panel import SetupPanel, new_run
 from engine.config import FinetuningConfig, PgdConfig, RunConfig, StudyConfig, parse_study
+from tests.gui.scripted_session import demo_study
 
 
 @pytest.fixture

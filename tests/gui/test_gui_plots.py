@@ -9,12 +9,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from gui_helpers import data_of
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
-from scripted_session import earlier_run, layer_rows, layout_of, sample_rows, step_rows
 
 from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.plots.accuracy import AccuracyPlot
@@ -28,6 +26,8 @@ from cartl_gui.run_data import MAX_POINTS, RunData, decimate
 from cartl_gui.theme import DARK, LIGHT, palette_of
 from engine.config import StageName
 from engine.events import RowsAdded
+from tests.gui.gui_helpers import data_of
+from tests.gui.scripted_session import earlier_run, layer_rows, layout_of, sample_rows, step_rows
 
 PLOTS: tuple[tuple[type[PlotPanel], StageName], ...] = (
     (AccuracyPlot, "pretraining"),

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gui_helpers import drain, end
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QRectF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
@@ -28,7 +27,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 from pytestqt.qtbot import QtBot
-from scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
 
 from cartl_gui import theme, words
 from cartl_gui.actions import command_line
@@ -42,6 +40,8 @@ from cartl_gui.settings import WindowSettings, bring_onto_screen
 from cartl_gui.theme import DARK, LIGHT, Theme
 from engine.config import dump_study
 from engine.events import Downloading, LogAdded, QueueEmpty, RequestFailed, RunChanged, RunsListed
+from tests.gui.gui_helpers import drain, end
+from tests.gui.scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
 
 ROOT = Path(__file__).parents[2]
 
