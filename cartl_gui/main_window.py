@@ -75,6 +75,7 @@ class MainWindow(QMainWindow):
         self._is_complete = False
         self._read_only = ""
         self._paused = False
+        self._something_ran = False
         self._closed = False
         self._dirty = True
         self._asked: set[str] = set()
@@ -309,7 +310,7 @@ class MainWindow(QMainWindow):
         if shown and info.state in ENDED and before not in (None, info.state):
             self._read_files(info.id)
         if info.state == "running":
-            self._paused = False
+            self._paused, self._something_ran = False, True
             if not self.runs.selected():
                 self.runs.select(info.id)
         elif info.state == "failed" and before != "failed":
@@ -354,7 +355,10 @@ class MainWindow(QMainWindow):
         self.complain(event.message, event.details)
 
     def _queue_empty(self, paused: bool) -> None:
-        self.status.say("The queue is paused" if paused else "All runs have ended")
+        if paused:
+            self.status.say("The queue is paused")
+        elif self._something_ran:
+            self.status.say("All runs have ended")
         self.set_paused(paused)
 
     # drawing --------------------------------------------------------------------------------------------

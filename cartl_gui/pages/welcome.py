@@ -199,11 +199,8 @@ class WelcomePage(QScrollArea):
         if self._demo is None:
             card.hide()
         else:
-            self._demo_text.setText(self._demo.description or self._demo.title)
-            names = " → ".join(run.name for run in self._demo.runs)
-            self._demo_note.setText(
-                f"{words.count(len(self._demo.runs), 'run')}: {names}. Nothing is downloaded."
-            )
+            self._demo_text.setText(" ".join((self._demo.description or self._demo.title).split()))
+            self._demo_note.setText(f"{words.count(len(self._demo.runs), 'run')}. Nothing is downloaded.")
         return card
 
     def _own_card(self) -> QFrame:

@@ -44,13 +44,13 @@ class LegendEntry(QToolButton):
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.setIconSize(QSize(22, 12))
         self.toggled.connect(self._strike)
-        self.setText(name)
+        self.setText(f" {name}")
         self.setAccessibleName(f"Show {name}")
         self.setToolTip(f"Show or hide {name}")
 
     def set_value(self, text: str) -> None:
         """Show the curve's value beside its name."""
-        self.setText(f"{self.name}  {text}" if text else self.name)
+        self.setText(f" {self.name}  {text}" if text else f" {self.name}")
 
     def _strike(self, on: bool) -> None:
         font = self.font()

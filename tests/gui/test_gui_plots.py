@@ -279,7 +279,7 @@ def test_that_the_crosshair_reads_the_values_at_its_epoch(qtbot: QtBot, data: Ru
         panel._mouse_moved(panel.view.mapViewToScene(QPointF(3.1, 50)))
     assert caught.args[0] == pytest.approx(3.1, abs=0.1)
     clean = 100 * data.columns("pretraining", "epochs")["clean_accuracy"][2]
-    assert panel.curves[0].entry.text() == f"clean  {clean:.1f} %"
+    assert panel.curves[0].entry.text() == f" clean  {clean:.1f} %"
     assert panel._note.text() == "epoch 3"
     panel.show_epoch(None)
     assert (

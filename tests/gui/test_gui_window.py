@@ -779,6 +779,10 @@ def test_that_engine_signals_reach_methods_only() -> None:
 def test_that_a_queue_that_ends_is_told(window: MainWindow, session: ScriptedSession) -> None:
     session.events.put(QueueEmpty())
     drain(window)
+    assert window.status.currentMessage() == ""
+    window.start_demo()
+    session.run_out()
+    drain(window)
     assert window.status.currentMessage() == "All runs have ended"
     assert window.status.text() == "Nothing runs"
 
