@@ -24,13 +24,27 @@ SORT_ROLE = Qt.ItemDataRole.UserRole
 PROGRESS_ROLE = Qt.ItemDataRole.UserRole + 1
 ID_ROLE = Qt.ItemDataRole.UserRole + 2
 
+#: Runs of a study that were created within this many seconds of each other were queued at once.
+TOGETHER = 60.0
 HEADERS = ("Run", "State", "Progress", "Clean", "Robust", "Time", "Study", "Attack", "Created")
 NAME, STATE, PROGRESS, CLEAN, ROBUST, TIME, STUDY, ATTACK, CREATED = range(9)
 _RIGHT = {CLEAN, ROBUST}
 
 
+def in_order(runs: list[RunInfo]) -> list[RunInfo]:
+    """Newest study first, and within a study that was queued at once the runs in the order in which they are made."""
+    batches: list[list[RunInfo]] = []
+    for info in sorted(runs, key=lambda info: info.created):
+        last = batches[-1][-1] if batches else None
+        if last is not None and last.study == info.study and info.created - last.created <= TOGETHER:
+            batches[-1].append(info)
+        else:
+            batches.append([info])
+    return [info for batch in reversed(batches) for info in batch]
+
+
 class RunListModel(QAbstractTableModel):
-    """One row per run, newest first."""
+    """One row per run, ordered by `in_order`."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -39,7 +53,7 @@ class RunListModel(QAbstractTableModel):
     def set_runs(self, runs: list[RunInfo]) -> None:
         """Show these runs."""
         self.beginResetModel()
-        self._runs = sorted(runs, key=lambda info: (info.created, info.id), reverse=True)
+        self._runs = in_order(runs)
         self.endResetModel()
 
     def update_run(self, info: RunInfo) -> None:
@@ -49,8 +63,10 @@ class RunListModel(QAbstractTableModel):
                 self._runs[row] = info
                 self.dataChanged.emit(self.index(row, 0), self.index(row, len(HEADERS) - 1))
                 return
-        self.beginInsertRows(QModelIndex(), 0, 0)
-        self._runs.insert(0, info)
+        ordered = in_order([*self._runs, info])
+        row = ordered.index(info)
+        self.beginInsertRows(QModelIndex(), row, row)
+        self._runs = ordered
         self.endInsertRows()
 
     def run_at(self, row: int) -> RunInfo:

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import words
-from cartl_gui.models.run_list import CREATED, ID_ROLE, PROGRESS, ProgressDelegate, RunFilter, RunListModel
+from cartl_gui.models.run_list import ID_ROLE, PROGRESS, ProgressDelegate, RunFilter, RunListModel
 from engine.events import RunInfo
 
 
@@ -74,7 +74,7 @@ class RunsPanel(QWidget):
             header.resizeSection(column, width)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.table.setSortingEnabled(True)
-        self.table.sortByColumn(CREATED, Qt.SortOrder.DescendingOrder)
+        self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.table.selectionModel().selectionChanged.connect(self._selected)
         self.table.doubleClicked.connect(self._opened)
         self.table.opened.connect(self._open_current)

@@ -122,7 +122,7 @@ class ScriptedSession:
                 run_id = f"{len(self._runs) + 1:04d}-{config.name}"
                 info = RunInfo(
                     run_id, config.name, study.title, str(self.workspace / run_id), "created", config,
-                    created=1.79e9 + 60 * len(self._runs), device="cpu",
+                    created=1.79e9 + len(self._runs), device="cpu",
                 )  # fmt: skip
                 self._change(info)
                 self._queue.append(run_id)

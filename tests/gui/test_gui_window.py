@@ -405,6 +405,18 @@ def test_that_the_run_list_says_states_progress_and_time_in_words(
     assert model.index(row, 1).data(Qt.ItemDataRole.AccessibleTextRole) == "State: running: pre-training"
 
 
+def test_that_a_study_is_listed_in_the_order_it_is_made_above_older_ones(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info, record = earlier_run()
+    session.add_earlier(replace(info, created=1.0e9), record)
+    session.open()
+    session.submit(demo_study())
+    drain(window)
+    names = [window.runs.proxy.index(row, 0).data() for row in range(window.runs.proxy.rowCount())]
+    assert names == ["at", "fdm", "at-vanilla", "fdm-neft", "old-at"]
+
+
 def test_that_return_opens_the_selected_run(
     qtbot: QtBot, window: MainWindow, session: ScriptedSession
 ) -> None:
