@@ -365,6 +365,8 @@ class MainWindow(QMainWindow):
     def _redraw(self) -> None:
         """Draw one plot that changed and is visible; rest when nothing runs."""
         if self.live.isVisible() and self.live.draw_next():
+            if self.live.all_drawn():
+                self._update_commands()
             return
         if self._dirty and self.live.isVisible():
             self._dirty = False

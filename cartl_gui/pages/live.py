@@ -154,6 +154,10 @@ class LivePage(QWidget):
             panel.show_run(self.data, self.stage)
         return True
 
+    def all_drawn(self) -> bool:
+        """Whether no plot waits to be drawn."""
+        return not self._waiting
+
     def begin_refresh(self) -> None:
         """Write the header anew and let the visible plots wait for `draw_next`, so that none delays the window."""
         data = self.data

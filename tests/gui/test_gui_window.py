@@ -79,6 +79,7 @@ def test_that_one_click_on_the_demo_queues_its_runs_and_draws_curves(
     assert re.match(r"\d+ % at – CARTL Workbench", window.windowTitle())
     assert "epoch" in window.status.text()
     assert "images/s" in window.status.text()
+    assert window.commands.actions["export_plot"].isEnabled()
 
 
 def test_that_the_plots_follow_the_study_to_its_next_run(
