@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -68,7 +69,12 @@ def run(workspace: Path, *, study: Path | None = None, demo: bool = False) -> in
     window.show()
     starter = Starter(window, study=study, demo=demo)
     starter.start()
+    ending = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: window.close_at_once()) for number in ending}
+    application.commitDataRequest.connect(window.close_at_once)
     try:
         return application.exec()
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         watch.remove()

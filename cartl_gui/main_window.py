@@ -77,6 +77,7 @@ class MainWindow(QMainWindow):
         self._paused = False
         self._something_ran = False
         self._closed = False
+        self._may_ask = True
         self._dirty = True
         self._asked: set[str] = set()
         self.setWindowTitle(TITLE)
@@ -209,12 +210,19 @@ class MainWindow(QMainWindow):
             return
         event.ignore()
         queued = sum(info.state == "created" for info in self.bridge.runs.values())
-        if self.closer.begun or not self.closer.may_close(self.bridge.running(), queued):
+        if self.closer.begun:
+            return
+        if self._may_ask and not self.closer.may_close(self.bridge.running(), queued):
             return
         self.settings.save_layout(self)
         self.status.say("Saving and closing…")
         self.setEnabled(False)
         self.closer.begin()
+
+    def close_at_once(self) -> None:
+        """Pause, save and quit without asking: the system or the terminal ends the program."""
+        self._may_ask = False
+        self.close()
 
     def _session_closed(self) -> None:
         self._redraw_timer.stop()

@@ -6,6 +6,7 @@ come as events on `Session.events`. Importing this module loads neither torch no
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import threading
@@ -353,10 +354,10 @@ class Session:
 
     def _carry_out(self, run_id: str) -> None:
         """Take one run as far as it goes; whatever happens, it ends with a state and a reason."""
-        from engine.runner import Runner, free_memory
-
         folder = self._workspace.folder(run_id)
         try:
+            from engine.runner import Runner
+
             parent_weights = self._parent_weights(folder)
             self._runner = Runner(
                 folder, parent_weights, data_root=data_folder(), control=self._control, emit=self.events.put
@@ -381,7 +382,7 @@ class Session:
             self._end(folder, "failed", _unexpected(error), level="error")
         finally:
             self._runner = None
-            free_memory()
+            _free_memory()
 
     def _put_back(self, run_id: str) -> None:
         with self._wake:
@@ -411,6 +412,15 @@ class Session:
             )
         )
         self.events.put(RunChanged(info))
+
+
+def _free_memory() -> None:
+    """Give back what a run that ended still holds."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _unexpected(error: Exception) -> str:

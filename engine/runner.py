@@ -5,7 +5,6 @@ Called on the engine thread.
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable
@@ -264,10 +263,3 @@ class Runner:
                 # Not finished before its weights are there, though the last step may be taken.
                 self._shares[name] = min(saved["step"] / steps, 0.999)
         return kept
-
-
-def free_memory() -> None:
-    """Give back what a run that ended still holds."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

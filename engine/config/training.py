@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import itertools
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from engine.config.attack import TrainingAttackConfig
 from engine.config.base import Settings, setting
@@ -70,6 +73,14 @@ class TrainingConfig(Settings):
     augmentation: AugmentationConfig = setting(
         AugmentationConfig(), "Augmentation", "Random changes of the training images."
     )
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        if any(later <= earlier for earlier, later in itertools.pairwise([0, *self.milestones])):
+            raise ValueError(
+                f"milestones: expected epochs in rising order, the first at least 1, got {self.milestones}"
+            )
+        return self
 
 
 class PretrainingConfig(TrainingConfig):

@@ -57,7 +57,7 @@ training = {
     "batch_size": st.integers(2, 65_536),
     "learning_rate": st.floats(1e-9, 10),
     "schedule": st.sampled_from(get_args(ScheduleName)),
-    "milestones": st.lists(st.integers(0, 200), max_size=4),
+    "milestones": st.lists(st.integers(1, 200), max_size=4, unique=True).map(sorted),
     "weight_decay": st.floats(0, 1),
     "augmentation": st.builds(
         AugmentationConfig,
