@@ -18,7 +18,7 @@ GIB = 2**30
 
 def report() -> DeviceReport:
     """Try every kind of device once and say what was found."""
-    tried = [("CUDA", _try_cuda()), ("MPS", _try_mps()), ("CPU", f"{default_threads()} cores")]
+    tried = [("cuda", _try_cuda()), ("mps", _try_mps()), ("cpu", f"{default_threads()} cores")]
     chosen = _automatic()
     return DeviceReport(
         chosen=chosen,

@@ -189,8 +189,16 @@ class PlotPanel(QFrame):
         self._empty.setWordWrap(True)
         self._empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.widget.installEventFilter(self)
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).enableAutoSIPrefix(False)
         self._build()
+        self._show_empty(True)
         self.recolour(self.colours)
+
+    def _show_empty(self, empty: bool) -> None:
+        """Axes without data tell nothing: an empty plot shows its words alone."""
+        self._empty.setVisible(empty)
+        self.widget.centralWidget.setVisible(not empty)
 
     def _build(self) -> None:
         self._heading = ElidedLabel(self.title)
@@ -309,7 +317,7 @@ class PlotPanel(QFrame):
 
     def _after_draw(self) -> None:
         empty = self.is_empty()
-        self._empty.setVisible(empty)
+        self._show_empty(empty)
         self.export_button.setEnabled(not empty)
         for curve in self.curves:
             last = curve.y[np.isfinite(curve.y)]
@@ -423,7 +431,7 @@ class PlotPanel(QFrame):
     def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
         """Keep the words of an empty plot in its middle, and hide the crosshair when the mouse leaves."""
         if event.type() == QEvent.Type.Resize:
-            self._empty.setGeometry(self.widget.rect().adjusted(50, 10, -20, -40))
+            self._empty.setGeometry(self.widget.rect().adjusted(20, 10, -20, -10))
         elif event.type() == QEvent.Type.Leave:
             self.show_epoch(None)
             self.epoch_hovered.emit(None)

@@ -60,6 +60,7 @@ class DistancePlot(PlotPanel):
         self._distance = np.empty((0, 0))
         self._names: tuple[str, ...] = ()
         self._border: int | None = None
+        self._has_border = False
         self._is_source = False
         self._levels = (0.0, 1.0)
 
@@ -104,14 +105,14 @@ class DistancePlot(PlotPanel):
         self._bar.getViewBox().setRange(xRange=(0, 1), yRange=self._levels, padding=0)
         step = max(1, -(-blocks // 18))
         self.plot.getAxis("left").setTicks([[(n, str(n)) for n in range(1, blocks + 1, step)]])
-        has_border = self._border is not None and 0 < self._border < blocks
+        self._has_border = self._border is not None and 0 < self._border < blocks
         for line in (self._shadow, self._boundary):
-            line.setVisible(has_border)
+            line.setVisible(self._has_border)
             line.setPos((self._border or 0) + 0.5)
         self._say_border()
 
     def _say_border(self) -> None:
-        if not self._boundary.isVisible():
+        if not self._has_border:
             self.say("")
             return
         blocks = f"blocks 1–{self._border}" if self._border != 1 else "block 1"

@@ -17,7 +17,7 @@ def test_that_the_cpu_is_taken_when_asked_for() -> None:
 def test_that_auto_takes_what_the_report_says() -> None:
     report = device.report()
     assert device.choose(MachineConfig(device="auto")).type == report.chosen
-    assert [kind for kind, _ in report.tried] == ["CUDA", "MPS", "CPU"]
+    assert [kind for kind, _ in report.tried] == ["cuda", "mps", "cpu"]
     assert all(finding for _, finding in report.tried)
     assert report.name
     assert report.memory_gib > 0
@@ -95,4 +95,4 @@ def test_that_a_gpu_is_reported_with_name_and_memory() -> None:
     report = device.report()
     assert report.chosen == "cuda"
     assert report.name == torch.cuda.get_device_name()
-    assert "CUDA" in dict(report.tried)["CUDA"]
+    assert "CUDA" in dict(report.tried)["cuda"]
