@@ -95,6 +95,8 @@ class Client:
         self._notes: dict[str, str] = {}
         self._rates: dict[str, str] = {}
         self._download = ""
+        # The request whose failure is raised, and so told by whoever catches it.
+        self._asked = ""
         self._signals = Signals()
 
     def __enter__(self) -> Client:
@@ -158,6 +160,7 @@ class Client:
             CartlError: there is nothing to go on with, or another process writes to the workspace.
             Paused: Ctrl+C was pressed; the run is saved.
         """
+        self._asked = "resume the run"
         self._session.resume(run_id)
         return self._follow([run_id])[0]
 
@@ -195,6 +198,7 @@ class Client:
         return [self.runs[run_id] for run_id in run_ids]
 
     def _wait(self, kind: type[Answer], request: str) -> Answer:
+        self._asked = request
         while True:
             event = self._next()
             if isinstance(event, kind):
@@ -233,8 +237,9 @@ class Client:
                 self.display.advance(done, rate=f"{done / 1e6:.0f} MB")
             case LogAdded(level=level, text=text) if level != "info" or self._verbose:
                 self.display.line(f"{level}: {text}" if level != "info" else text)
-            case RequestFailed(request=request, message=message, details=details) if request not in FATAL:
-                self.display.line(f"Could not {request}: {message}")
+            case RequestFailed(request=request, message=message, details=details):
+                if request not in (self._asked, *FATAL):
+                    self.display.line(f"Could not {request}: {message}")
                 if details and self._verbose:
                     self.display.line(details.rstrip())
         return event

@@ -90,4 +90,4 @@ def test_that_a_workspace_below_a_file_is_refused_with_the_reason(cartl: Cartl, 
     study = tmp_path / "study.toml"
     study.write_text(TINY)
     answer = cartl("run", study, "--workspace", tmp_path / "file" / "workspace")
-    one_message(answer, "cannot be written: Not a directory")
+    one_message(answer, "Not a directory")
