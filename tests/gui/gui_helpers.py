@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.main_window import MainWindow
@@ -33,3 +34,19 @@ def data_of(info: RunInfo, record: RunRecord | None = None) -> RunData:
     if record is not None:
         data.absorb(record)
     return data
+
+
+def press(window: MainWindow, command: str) -> None:
+    """Choose a command as a menu would."""
+    window.commands.actions[command].trigger()
+
+
+def answer(text: str) -> None:
+    """Press a button of the message box that is about to open."""
+
+    def choose() -> None:
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        next(button for button in box.buttons() if text in button.text().replace("&", "")).click()
+
+    QTimer.singleShot(0, choose)

@@ -1,0 +1,393 @@
+"""The window while a study is made: plots, files and the list of runs, on a scripted session."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+
+from cartl_gui.actions import command_line
+from cartl_gui.main_window import MainWindow
+from cartl_gui.pages.results import csv_of
+from engine.config import dump_study
+from engine.events import Downloading, RequestFailed, RunChanged, RunsListed
+from tests.gui.gui_helpers import answer, drain, press
+from tests.gui.scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
+
+
+# the life of a study ------------------------------------------------------------------------------------
+def test_that_one_click_on_the_demo_queues_its_runs_and_draws_curves(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.welcome.demo_button.click()
+    drain(window)
+    assert [info.state for info in window.bridge.runs.values()] == ["created"] * 4
+    assert window.tabs.currentWidget() is window.live
+    assert window.live.stack.currentIndex() != 0
+    session.step(16)
+    drain(window)
+    assert window.bridge.running() is not None
+    assert window.live.loss.curves[0].has_values()
+    assert window.live.accuracy.curves[0].has_values()
+    assert re.match(r"\d+ % at – CARTL Workbench", window.windowTitle())
+    assert "epoch" in window.status.text()
+    assert "images/s" in window.status.text()
+    assert window.commands.actions["export_plot"].isEnabled()
+
+
+def test_that_the_plots_follow_the_study_to_its_next_run(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    drain(window)
+    while window.bridge.runs["0001-at"].state != "finished":
+        session.step()
+        drain(window)
+    session.step(12)
+    drain(window)
+    assert window.live.data is not None
+    assert window.live.data.info.name == "fdm"
+    assert window.runs.selected() == "0002-fdm"
+
+
+def test_that_a_run_chosen_by_the_user_stays_shown(window: MainWindow, session: ScriptedSession) -> None:
+    info, record = earlier_run()
+    session.add_earlier(info, record)
+    session.open()
+    drain(window)
+    window.show_run("old")
+    drain(window)
+    window.setup.set_study(demo_study(epochs=2))
+    session.submit(demo_study(epochs=2))
+    session.step(30)
+    drain(window)
+    assert window.live.data is not None
+    assert window.live.data.info.id == "old"
+
+
+def test_that_the_page_follows_the_stage_until_the_user_picks_one(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    drain(window)
+    while window.live.stage != "attack":
+        assert session.step()
+        drain(window)
+    assert window.live.stack.currentIndex() == 2
+    window.live.stage_buttons["pretraining"].click()
+    session.step(3)
+    drain(window)
+    assert window.live.stage == "pretraining"
+    assert window.live.accuracy.isVisible()
+
+
+def test_that_a_finished_study_fills_the_table_of_results(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    press(window, "page_results")
+    table = window.results.table
+    assert table.rowCount() == 4
+    row = [table.item(3, column).text() for column in range(table.columnCount())]
+    assert row[:4] == ["fdm-neft", "from fdm", "NEFT, β 0.4", "4"]
+    assert re.fullmatch(r"\d+\.\d % \(\d+\.\d – \d+\.\d\)", row[5])
+    assert row[6] == "PGD-20, Linf 16/255, 1 restart"
+    window.results.copy_button.click()
+    assert QGuiApplication.clipboard().text().splitlines()[4].split("\t") == row
+    lines = csv_of(list(window.bridge.runs.values())).splitlines()
+    assert len(lines) == 5
+    result = window.bridge.runs["0004-fdm-neft"].result
+    assert result is not None
+    assert f"{result.robust_accuracy.low}" in lines[4]
+
+
+def test_that_the_attack_card_shows_figures_so_far_and_then_the_interval(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    while window.live.data is None or window.live.data.attack is None:
+        session.step()
+        drain(window)
+    card = window.live.attack
+    assert card.progress.text() == "50 of 500 images"
+    assert card.notes["robust"].text() == ""
+    session.run_out()
+    drain(window)
+    window.show_run("0001-at")
+    drain(window)
+    assert card.notes["robust"].text().startswith("95 %: ")
+    assert card.progress.isHidden()
+
+
+def test_that_pause_and_resume_reach_the_session(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(10)
+    drain(window)
+    press(window, "pause")
+    drain(window)
+    assert ("pause",) in session.calls
+    assert window.status.text() == "The queue is paused"
+    assert not window.commands.actions["pause"].isEnabled()
+    press(window, "resume")
+    drain(window)
+    assert ("resume", "0001-at") in session.calls
+    assert window.bridge.running() is not None
+
+
+def test_that_stop_asks_and_keeps_the_other_runs(window: MainWindow, session: ScriptedSession) -> None:
+    window.start_demo()
+    session.step(10)
+    drain(window)
+    answer("Cancel")
+    press(window, "stop")
+    assert not any(call[0] == "stop" for call in session.calls)
+    answer("Stop")
+    press(window, "stop")
+    drain(window)
+    assert window.bridge.runs["0001-at"].state == "stopped"
+    assert window.bridge.runs["0002-fdm"].state == "created"
+    assert window.commands.actions["resume"].isEnabled()
+
+
+def test_that_an_earlier_run_is_opened_into_the_same_plots(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info, record = earlier_run(state="interrupted")
+    session.add_earlier(info, record)
+    session.open()
+    drain(window)
+    window.show_run("old")
+    drain(window)
+    assert ("open_run", "old") in session.calls
+    window.live.stage_buttons["pretraining"].click()
+    assert len(window.live.accuracy.series()["epoch"]) == 12
+    assert window.commands.actions["resume"].isEnabled()
+    assert "interrupted" in window.live._state.text()
+    assert window.inspector._reason.text() == "the computer went off"
+
+
+def test_that_a_failed_run_shows_its_first_line_and_leaves_the_window_alive(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    drain(window)
+    info = window.bridge.runs["0001-at"]
+    session.events.put(
+        RunChanged(replace(info, state="failed", reason="Out of memory.\nUse a smaller batch."))
+    )
+    drain(window)
+    row = window.runs.model.row_of(info.id)
+    assert row is not None
+    assert window.runs.model.index(row, 1).data() == "failed: Out of memory."
+    assert "Out of memory." in window.status.currentMessage()
+
+
+def test_that_states_are_never_dropped_and_progress_is_merged(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info = session.submit(demo_study())[0]
+    seen: list[tuple[str, float]] = []
+
+    class Listener(QWidget):
+        def hear(self, changed: object) -> None:
+            seen.append((changed.state, changed.progress))  # type: ignore[attr-defined]
+
+    listener = Listener()
+    drain(window)
+    window.bridge.run_changed.connect(listener.hear)
+    for progress in (0.1, 0.2, 0.3):
+        session.events.put(RunChanged(replace(info, state="running", progress=progress)))
+    session.events.put(RunChanged(replace(info, state="paused", progress=0.3)))
+    session.events.put(RunChanged(replace(info, state="running", progress=0.4)))
+    drain(window)
+    assert seen == [("running", 0.3), ("paused", 0.3), ("running", 0.4)]
+    listener.deleteLater()
+
+
+def test_that_a_read_only_workspace_can_be_looked_at_only(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    session.events.put(RunsListed((), "process 4242 writes to it"))
+    drain(window)
+    for name in ("run", "pause", "resume", "stop", "demo"):
+        assert not window.commands.actions[name].isEnabled()
+    assert not window.setup.run_button.isEnabled()
+    assert not window.welcome.demo_button.isEnabled()
+    assert window.commands.actions["new"].isEnabled()
+
+
+def test_that_a_refused_request_is_told_and_logged(window: MainWindow, session: ScriptedSession) -> None:
+    session.events.put(RequestFailed("export", "The disk is full.", "Traceback …"))
+    answer("OK")
+    drain(window)
+    assert "The disk is full." in window.log.text.toPlainText()
+
+
+def test_that_the_device_is_named_with_what_could_not_be_tried(window: MainWindow) -> None:
+    drain(window)
+    assert DEVICE.name in window.welcome._device.text()
+    assert "no NVIDIA driver found" in window.welcome._tried.text()
+    assert window.status._device.text() == "CPU, 2 threads"
+
+
+def test_that_a_download_is_told(window: MainWindow, session: ScriptedSession) -> None:
+    session.events.put(Downloading("x", "cifar10", 50_000_000, 100_000_000))
+    drain(window)
+    assert window.status.text() == "Downloading cifar10 50 % (50.0 MB)"
+
+
+# files --------------------------------------------------------------------------------------------------
+def test_that_settings_are_saved_and_opened(
+    window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.toml"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(path.with_suffix("")), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_args: (str(path), ""))
+    window.setup.set_preset("demo")
+    press(window, "save")
+    window.setup.new_experiment()
+    press(window, "open")
+    assert window.setup.study() == demo_study(epochs=3)
+    assert window.settings.folder == str(tmp_path)
+
+
+def test_that_a_dropped_settings_file_is_proposed_and_nothing_else_is_taken(
+    window: MainWindow, tmp_path: Path
+) -> None:
+    path = tmp_path / "dropped.toml"
+    path.write_text(dump_study(demo_study(epochs=5)))
+    for name, taken in (("picture.png", False), ("dropped.toml", True)):
+        mime = QMimeData()
+        mime.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
+        enter = QDragEnterEvent(
+            QPoint(5, 5),
+            Qt.DropAction.CopyAction,
+            mime,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        enter.setAccepted(False)
+        window.dragEnterEvent(enter)
+        assert enter.isAccepted() == taken
+        window.dropEvent(
+            QDropEvent(
+                QPointF(5, 5),
+                Qt.DropAction.CopyAction,
+                mime,
+                Qt.MouseButton.LeftButton,
+                Qt.KeyboardModifier.NoModifier,
+            )
+        )
+    assert window.setup.study() == demo_study(epochs=5)
+
+
+def test_that_a_broken_settings_file_is_refused_with_its_reason(window: MainWindow, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("[[runs]]\nname = 3\n")
+    before = window.setup.study()
+    answer("OK")
+    window.actions_of_commands.open_file(str(path))
+    assert window.setup.study() == before
+
+
+def test_that_weights_are_exported_after_a_stage(
+    window: MainWindow, session: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    window.show_run("0004-fdm-neft")
+    drain(window)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(tmp_path / "net"), "(*.pt)"))
+    press(window, "export_weights")
+    drain(window)
+    assert session.calls[-1] == ("export_weights", "0004-fdm-neft", "finetuning", tmp_path / "net.pt")
+    assert "net.pt" in window.log.text.toPlainText()
+
+
+def test_that_the_settings_of_a_run_come_back_into_the_form(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    window.show_run("0003-at-vanilla")
+    press(window, "use_settings")
+    study = window.setup.study()
+    assert study is not None
+    assert study.runs == [demo_study(epochs=3).runs[2]]
+
+
+def test_that_the_command_line_of_a_run_can_be_copied(window: MainWindow, session: ScriptedSession) -> None:
+    info = session.submit(demo_study())[0]
+    drain(window)
+    window.runs.select(info.id)
+    press(window, "copy_command")
+    text = QGuiApplication.clipboard().text()
+    assert text == command_line(info, str(session.workspace))
+    assert text.startswith('cartl run "')
+
+
+# list of runs -------------------------------------------------------------------------------------------
+def test_that_the_filter_keeps_runs_with_all_words(window: MainWindow, session: ScriptedSession) -> None:
+    session.submit(demo_study())
+    drain(window)
+    panel = window.runs
+    for text, amount in (("", 4), ("neft", 1), ("FDM pgd-20", 2), ("queued", 4), ("nothing like it", 0)):
+        panel.filter.setText(text)
+        assert panel.proxy.rowCount() == amount
+    assert panel._empty.isVisibleTo(panel)
+    assert panel._amount.text() == "0 of 4 runs"
+
+
+def test_that_the_run_list_says_states_progress_and_time_in_words(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info = session.submit(demo_study())[0]
+    session.events.put(
+        RunChanged(replace(info, state="running", stage="pretraining", progress=0.62, seconds_left=130.0))
+    )
+    drain(window)
+    model = window.runs.model
+    row = model.row_of(info.id)
+    assert row is not None
+    texts = [model.index(row, column).data() for column in range(model.columnCount())]
+    assert texts[:3] == ["at", "running: pre-training", "62 %"]
+    assert texts[5].startswith("2 min 10 s left, until ")
+    assert model.index(row, 1).data(Qt.ItemDataRole.AccessibleTextRole) == "State: running: pre-training"
+
+
+def test_that_a_study_is_listed_in_the_order_it_is_made_above_older_ones(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info, record = earlier_run()
+    session.add_earlier(replace(info, created=1.0e9), record)
+    session.open()
+    session.submit(demo_study())
+    drain(window)
+    names = [window.runs.proxy.index(row, 0).data() for row in range(window.runs.proxy.rowCount())]
+    assert names == ["at", "fdm", "at-vanilla", "fdm-neft", "old-at"]
+
+
+def test_that_return_opens_the_selected_run(
+    qtbot: QtBot, window: MainWindow, session: ScriptedSession
+) -> None:
+    session.submit(demo_study())
+    drain(window)
+    window.tabs.setCurrentWidget(window.log)
+    window.runs.select("0002-fdm")
+    qtbot.keyClick(window.runs.table, Qt.Key.Key_Return)
+    assert window.tabs.currentWidget() is window.live
+    assert window.live.data is not None
+    assert window.live.data.info.name == "fdm"
