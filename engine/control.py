@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Literal
 
 Request = Literal["pause", "stop"]
@@ -23,7 +22,6 @@ class RunControl:
     def __init__(self) -> None:
         self._request: Request | None = None
         self._lock = threading.Lock()
-        self._last_sign_of_life = time.monotonic()
 
     def request(self, request: Request) -> None:
         """Ask the running stage to end; a stop is not taken back by a later pause."""
@@ -35,15 +33,13 @@ class RunControl:
         """Forget any request, before the next run begins."""
         with self._lock:
             self._request = None
-            self._last_sign_of_life = time.monotonic()
 
     def check(self) -> None:
-        """Say that work goes on; end it if asked to.
+        """End the stage here if that was asked for.
 
         Raises:
             Interrupted: a pause or stop was asked for.
         """
-        self._last_sign_of_life = time.monotonic()
         if self._request is not None:
             raise Interrupted(self._request)
 
@@ -51,8 +47,3 @@ class RunControl:
     def requested(self) -> Request | None:
         """What was asked for and not yet cleared."""
         return self._request
-
-    @property
-    def silent_seconds(self) -> float:
-        """Seconds since the stage last said that it goes on."""
-        return time.monotonic() - self._last_sign_of_life

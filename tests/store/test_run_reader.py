@@ -111,7 +111,7 @@ def add_external_storage(file: Any) -> None:
 def add_virtual(file: Any) -> None:
     del file[f"{STEPS}/loss"]
     virtual = h5py.VirtualLayout((10,), "f4")
-    virtual[:] = h5py.VirtualSource("/tmp/other.h5", "x", (10,))
+    virtual[:] = h5py.VirtualSource("/elsewhere/other.h5", "x", (10,))
     file[STEPS].create_virtual_dataset("loss", virtual)
 
 
