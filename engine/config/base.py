@@ -18,6 +18,24 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True
     )
 
+    def applies(self, field: str) -> bool:
+        """Whether a setting has an effect beside the others, as its `shown_if` says."""
+        extra = type(self).model_fields[field].json_schema_extra
+        condition = extra.get("shown_if") if isinstance(extra, dict) else None
+        if not isinstance(condition, dict):
+            return True
+        return all(getattr(self, key) in values for key, values in condition.items())  # type: ignore[operator]
+
+    def notation(self) -> dict[str, str]:
+        """The settings that papers name by a symbol, such as {"k": "3", "lambda": "0.005"}, those that apply."""
+        found = {}
+        for field, info in type(self).model_fields.items():
+            extra = info.json_schema_extra
+            symbol = extra.get("symbol") if isinstance(extra, dict) else None
+            if symbol and self.applies(field):
+                found[str(symbol)] = f"{getattr(self, field):g}"
+        return found
+
 
 def parse_ratio(value: Any) -> Any:
     """Turn "8/255" into a float; pass everything else on to pydantic's own checks.
@@ -67,6 +85,7 @@ def setting(
     unit: str = "",
     shown_if: dict[str, tuple[Any, ...]] | None = None,
     advanced: bool = False,
+    symbol: str = "",
     **limits: Any,
 ) -> Any:
     """Declare one setting.
@@ -78,9 +97,12 @@ def setting(
         unit: unit of the value ("input units", "steps"), empty for a pure number.
         shown_if: sibling field -> values for which this setting has an effect.
         advanced: folded away in the form until asked for.
+        symbol: how papers write it ("k", "lambda"), where short names of methods should tell it.
         limits: pydantic's bounds (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
     """
     extra: dict[str, Any] = {"unit": unit, "advanced": advanced}
+    if symbol:
+        extra["symbol"] = symbol
     if shown_if:
         extra["shown_if"] = {key: list(values) for key, values in shown_if.items()}
     return Field(default, title=title, description=help, json_schema_extra=extra, **limits)
