@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tomlkit
 from pydantic import BaseModel, ValidationError, model_validator
@@ -27,21 +28,94 @@ MAX_TOML_DEPTH = 8
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
+ComparisonMeasure = Literal["clean_accuracy", "robust_accuracy", "robust_at_equal_clean"]
+
+
+class ComparisonConfig(Settings):
+    """A question to the results: by how much one cell or line of the study differs from another.
+
+    A cell is all runs of one name (same settings, other seeds). A line is all cells that differ only in k; it has
+    their name without its k. Differences, other minus baseline, are taken seed by seed.
+    """
+
+    title: str = setting("", "Title", "The claim in words, as the report shows it.", max_length=200)
+    baseline: str = setting(
+        ..., "Baseline", "The cell (for robust_at_equal_clean: the line) that the other is compared with.",
+        min_length=1, max_length=80,
+    )  # fmt: skip
+    other: str = setting(
+        ..., "Other", "The cell (for robust_at_equal_clean: the line) that is compared with the baseline.",
+        min_length=1, max_length=80,
+    )  # fmt: skip
+    measure: ComparisonMeasure = setting(
+        "robust_accuracy",
+        "Measure",
+        "clean_accuracy and robust_accuracy compare two cells; robust_at_equal_clean compares the robust accuracy "
+        "of two lines at the highest clean accuracy that both reach.",
+    )
+    expected: Literal["more", "less"] = setting(
+        "more", "Expected", "Whether the claim is that the other has more or less than the baseline."
+    )
+
+
 class StudyConfig(Settings):
-    """Runs that belong together, in the order in which they are made."""
+    """Runs that belong together, in the order in which they are made; name and seed tell them apart."""
 
     title: str = setting("Study", "Title", "What the study is called.", min_length=1, max_length=120)
     description: str = setting("", "Description", "What it shows.", max_length=4000)
     runs: list[RunConfig] = setting(..., "Runs", "The runs of the study.", min_length=1, max_length=1000)
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> StudyConfig:
-        seen: set[str] = set()
+    comparisons: list[ComparisonConfig] = setting(
+        [], "Comparisons", "What the report says about differences between the runs.", max_length=1000
+    )
+
+    @property
+    def cells(self) -> dict[str, list[RunConfig]]:
+        """The runs of each name: same settings, other seeds; results are averaged over them."""
+        found: dict[str, list[RunConfig]] = {}
         for run in self.runs:
-            if run.name in seen:
-                raise ValueError(f"runs: two runs are called {run.name!r}; give each its own name")
-            seen.add(run.name)
+            found.setdefault(run.name, []).append(run)
+        return found
+
+    def comparable(self, measure: ComparisonMeasure) -> list[str]:
+        """The names that a comparison of this measure may give: evaluated cells, or the lines they lie on."""
+        names = (run.name for run in self.runs if run.attack is not None)
+        if measure == "robust_at_equal_clean":
+            names = (line_name(name) for name in names)
+        return list(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _names_and_seeds_are_unique(self) -> StudyConfig:
+        seen: set[tuple[str, int]] = set()
+        for run in self.runs:
+            if (run.name, run.seed) in seen:
+                raise ValueError(
+                    f"runs: two runs are called {run.name!r} and have seed {run.seed}; give one another name or seed"
+                )
+            seen.add((run.name, run.seed))
         return self
+
+    @model_validator(mode="after")
+    def _comparisons_name_what_is_there(self) -> StudyConfig:
+        problems = []
+        for number, comparison in enumerate(self.comparisons):
+            known = self.comparable(comparison.measure)
+            kind = "line" if comparison.measure == "robust_at_equal_clean" else "run with an attack"
+            for side in ("baseline", "other"):
+                name = getattr(comparison, side)
+                if name not in known:
+                    listed = ", ".join(map(repr, known)) or "none"
+                    problems.append(
+                        f"comparisons.{number}.{side}: there is no {kind} {name!r}; there are: {listed}"
+                    )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def line_name(cell: str) -> str:
+    """The name of the line that a cell lies on, its own without the k: "AT, vanilla, k=3" gives "AT, vanilla"."""
+    return re.sub(r",? *\bk=\d+\b", "", cell).strip(", ") or cell
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
@@ -91,9 +165,10 @@ def dump_run(run: RunConfig) -> str:
 
 def dump_study(study: StudyConfig) -> str:
     """Write a study as TOML, every setting of every run in full."""
-    return tomlkit.dumps(
-        {"title": study.title, "description": study.description, "runs": [_plain(run) for run in study.runs]}
-    )
+    plain = _plain(study)
+    if not study.comparisons:
+        del plain["comparisons"]
+    return tomlkit.dumps(plain)
 
 
 def validate(model: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
@@ -291,7 +366,7 @@ class _Finder:
         return name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
 
     def _second_of_a_name(self) -> int | None:
-        names = [run.get("name", "run") for run in self.runs]
+        names = [(run.get("name", "run"), run.get("seed", self.defaults.get("seed", 0))) for run in self.runs]
         for number, name in enumerate(names):
             if name in names[:number]:
                 return self._line(["runs", str(number), "name"])

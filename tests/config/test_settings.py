@@ -18,6 +18,7 @@ from engine.config import (
     AttackConfig,
     AugmentationConfig,
     BatchNormPolicy,
+    ComparisonConfig,
     DataConfig,
     FinetuningConfig,
     InspectionConfig,
@@ -41,6 +42,7 @@ from engine.transfer import transfer_methods
 OPTIONS = Path(__file__).parent / "options.txt"
 ALL: tuple[type[Settings], ...] = (
     StudyConfig,
+    ComparisonConfig,
     RunConfig,
     ModelConfig,
     DataConfig,
@@ -192,7 +194,7 @@ def test_that_writing_a_ratio_loses_nothing(value: float) -> None:
         (PretrainingConfig, {"batch_size": 1}, "batch_size", "greater than or equal to 2"),
         (PretrainingConfig, {"learning_rate": math.nan}, "learning_rate", "got nan"),
         (PretrainingConfig, {"learning_rate": "0.1"}, "learning_rate", "valid number, got '0.1'"),
-        (PretrainingConfig, {"method": "trades"}, "method", "'natural', 'adversarial' or 'fdm'"),
+        (PretrainingConfig, {"method": "mart"}, "method", "'natural', 'adversarial', 'trades' or 'fdm'"),
         (PretrainingConfig, {"attack": {"restarts": 2}}, "attack.restarts", "no such setting"),
         (FinetuningConfig, {"spectral_bound": 0}, "spectral_bound", "greater than 0"),
         (FinetuningConfig, {"num_finetuned_blocks": 0}, "num_finetuned_blocks", "greater than or equal to 1"),

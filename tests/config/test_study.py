@@ -101,7 +101,11 @@ def test_that_a_run_is_read_back_as_it_was_written(run: RunConfig) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(runs, min_size=1, max_size=3, unique_by=lambda run: run.name), text, st.just("") | text)
+@given(
+    st.lists(runs, min_size=1, max_size=3, unique_by=lambda run: (run.name, run.seed)),
+    text,
+    st.just("") | text,
+)
 def test_that_a_study_is_read_back_as_it_was_written(made: list[RunConfig], title: str, about: str) -> None:
     study = StudyConfig(title=title, description=about, runs=made)
     assert parse_study(dump_study(study)) == study
@@ -225,7 +229,6 @@ def test_that_an_override_is_read_as_toml_and_else_as_text() -> None:
         ("attack.epsilon=0", "--set attack.epsilon: input should be greater than 0, got 0"),
         ("attack.epsilon=" + "9" * 5000, "--set attack.epsilon: "),
         ("attack.stepss=3", "--set attack.stepss: there is no such setting"),
-        ("name=same", "two runs are called 'same'"),
     ],
     ids=lambda value: value[:20],
 )
@@ -233,7 +236,12 @@ def test_that_an_unusable_override_is_refused_as_what_it_is(override: str, messa
     with pytest.raises(ConfigError) as caught:
         parse_study(STUDY, [override])
     assert message in str(caught.value)
-    assert "(line" not in str(caught.value) or override == "name=same"
+    assert "(line" not in str(caught.value)
+
+
+def test_that_a_name_given_to_all_runs_of_one_seed_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"two runs are called 'same' and have seed 3"):
+        parse_study(STUDY.replace("seed = 4\n", ""), ["name=same"])
 
 
 def test_that_what_an_override_leaves_missing_is_told_as_its_doing() -> None:
@@ -297,13 +305,13 @@ def test_that_every_problem_of_a_run_is_told_with_place_and_line(text: str, prob
     [
         ("seed = 4", "seed = -4", [("runs.AT.seed", 18)]),
         ("steps = 3", "steps = 0", [("runs.AT.pretraining.attack.steps", 21)]),
-        ('method = "vanilla"', 'method = "lwf"', [('runs."vanilla k=4".finetuning.method', 27)]),
+        ('method = "vanilla"', 'method = "vanila"', [('runs."vanilla k=4".finetuning.method', 27)]),
         ("steps = 9", "steps = 0", [("defaults.attack.steps", 14)]),
         ('epsilon = "8/255"', "epsilon = 0", [("defaults.pretraining.attack.epsilon", 11)]),
         ("seed = 3", "seed = -3", [("defaults.seed", 4)]),
         ("depth = 16", "depth = 17", [("defaults.model.depth", 5)]),
         ('name = "AT"', "name = 5", [("runs.1.name", 17)]),
-        ('name = "AT"', 'name = "vanilla k=4"', [("runs", 24)]),
+        ('name = "AT"\nseed = 4', 'name = "vanilla k=4"', [("runs", 23)]),
         ('title = "Two"', 'titel = "Two"', [("titel", 1)]),
         ("[runs.attack]", "[runs.attak]", [('runs."vanilla k=4".attak', 28)]),
     ],
