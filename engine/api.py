@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
@@ -45,6 +45,10 @@ from engine.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from engine.runner import Runner
+
+
+#: What identifies a run within a study: its name and its seed.
+RunKey = tuple[str, int]
 
 
 def default_workspace() -> Path:
@@ -105,25 +109,27 @@ class Session:
 
         Args:
             study: the runs; `start_from` may name an earlier one, a run of the workspace, or a file or folder.
-            resume: keep the runs of this workspace that have the same study title, name and settings: finished
-                ones as they are, others go on where they stopped. Only what is missing is made.
+            resume: keep the runs of this workspace that have the same study title, name and settings (the seed is
+                one) and start from runs that are kept: finished ones as they are, others go on where they stopped.
+                Only what is missing is made.
 
         Raises:
             ConfigError: a run starts from something that does not exist or does not fit.
             StoreError: the workspace is read-only or cannot be written.
         """
         parents = self._parents(study)
-        earlier = self._earlier(study) if resume else {}
-        made: dict[str, RunInfo] = {}
+        earlier = self._earlier(study, parents) if resume else {}
+        made: dict[RunKey, RunInfo] = {}
         for run in study.runs:
-            info = earlier.get(run.name)
+            key = (run.name, run.seed)
+            info = earlier.get(key)
             if info is None:
-                parent = parents.get(run.name, "")
+                parent = parents.get(key, "")
                 folder = self._workspace.create_run(
-                    run, study.title, parent=made[parent].id if parent in made else parent
+                    run, study.title, parent=parent if isinstance(parent, str) else made[parent].id
                 )
                 info = folder.info()
-            made[run.name] = info
+            made[key] = info
             self.events.put(RunChanged(info))
         with self._wake:
             queued = [info.id for info in made.values() if info.state != "finished"]
@@ -239,29 +245,36 @@ class Session:
         if not self._workspace.writable:
             raise StoreError("the workspace is open for reading only; another program writes to it")
 
-    def _parents(self, study: StudyConfig) -> dict[str, str]:
-        """For each run that starts from another: that one's name in the study, or its id in the workspace."""
-        parents: dict[str, str] = {}
+    def _parents(self, study: StudyConfig) -> dict[RunKey, RunKey | str]:
+        """For each run that starts from another: that one's name and seed in the study, or its id in the workspace."""
+        parents: dict[RunKey, RunKey | str] = {}
         problems = []
-        names: set[str] = set()
+        seen: set[RunKey] = set()
         for run in study.runs:
-            if run.start_from in names:
-                parents[run.name] = run.start_from
-            elif run.start_from:
-                found = self._run_named(run.start_from)
+            key, start = (run.name, run.seed), run.start_from
+            parent = study.parent_of(run)
+            if parent is not None and (parent.name, parent.seed) in seen:
+                parents[key] = (parent.name, parent.seed)
+            elif start:
+                found = self._run_named(start)
                 if found:
-                    parents[run.name] = found
-                elif not Path(run.start_from).is_file():
-                    problems.append(
-                        Problem(
-                            f"runs.{run.name}.start_from",
-                            f"there is no run earlier in the study, no run of the workspace and no file "
-                            f"{run.start_from!r}; `cartl runs` lists the runs",
+                    parents[key] = found
+                elif not Path(start).is_file():
+                    seeds = [other.seed for other in study.cells.get(start, ()) if start != run.name]
+                    listed = ", ".join(map(str, seeds))
+                    if parent is not None:
+                        problem = f"{start!r} with seed {parent.seed} stands later in the study; move it up"
+                    elif seeds:
+                        problem = f"{start!r} has the seeds {listed} and not {run.seed}; give it this one too"
+                    else:
+                        problem = (
+                            f"there is no run earlier in the study, no run of the workspace and no file {start!r}; "
+                            "`cartl runs` lists the runs"
                         )
-                    )
-            names.add(run.name)
+                    problems.append(Problem(f"runs.{run.name}.start_from", problem))
+            seen.add(key)
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(list(dict.fromkeys(problems)))
         return parents
 
     def _run_named(self, text: str) -> str:
@@ -273,15 +286,21 @@ class Session:
             inside = path.is_dir() and path.resolve().parent == self._workspace.runs_path.resolve()
             return path.resolve().name if inside else ""
 
-    def _earlier(self, study: StudyConfig) -> dict[str, RunInfo]:
-        """Runs of the workspace with a study's title, names and settings; finished ones first, then newer ones."""
-        found: dict[str, RunInfo] = {}
-        wanted: dict[str, RunConfig] = {run.name: run for run in study.runs}
-        for info in self._workspace.runs():
-            if info.study == study.title and wanted.get(info.name) == info.config:
-                kept = found.get(info.name)
-                if kept is None or (info.state == "finished" and kept.state != "finished"):
-                    found[info.name] = info
+    def _earlier(self, study: StudyConfig, parents: Mapping[RunKey, RunKey | str]) -> dict[RunKey, RunInfo]:
+        """Runs of the workspace with a study's title, names, settings and parents; finished ones first, then newer."""
+        listed = [info for info in self._workspace.runs() if info.study == study.title]
+        listed.sort(key=lambda info: info.state != "finished")
+        found: dict[RunKey, RunInfo] = {}
+        for run in study.runs:
+            parent = parents.get((run.name, run.seed), "")
+            if not isinstance(parent, str):
+                if parent not in found:
+                    continue  # it is made anew, so what was trained from an older one does not belong to it
+                parent = found[parent].id
+            for info in listed:
+                if info.config == run and info.parent == parent:
+                    found[(run.name, run.seed)] = info
+                    break
         return found
 
     def _parent_weights(self, folder: RunFolder) -> Path | None:

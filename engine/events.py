@@ -48,7 +48,10 @@ class AttackResult:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """One line of the run list. Times are seconds; `created` is Unix time; `progress` is 0..1 of the whole run."""
+    """One line of the run list. Times are seconds; `created` is Unix time; `progress` is 0..1 of the whole run.
+
+    `parent` is the id of the run whose weights it starts from, empty if there is none in the workspace.
+    """
 
     id: str
     name: str
@@ -64,6 +67,7 @@ class RunInfo:
     created: float = 0.0
     device: str = ""
     result: AttackResult | None = None
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -237,21 +236,8 @@ def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:
 
 
 def parent_of(run: RunInfo, known: Mapping[str, RunInfo]) -> RunInfo | None:
-    """Find the run that another one started from: by id, by folder, or by name in the same study."""
-    start = run.config.start_from
-    if not start:
-        return None
-    if start in known:
-        return known[start]
-    for other in known.values():
-        if os.path.normpath(start) == os.path.normpath(other.path):
-            return other
-    siblings = [
-        other
-        for other in known.values()
-        if other.name == start and other.study == run.study and other.created <= run.created
-    ]
-    return max(siblings, key=lambda other: other.created, default=None)
+    """Find the run that another one started from; None if it is not in the workspace."""
+    return known.get(run.parent)
 
 
 def _number(value: Any) -> float | None:

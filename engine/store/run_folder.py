@@ -121,6 +121,7 @@ class RunFolder:
             created=float(status["created"]),
             device=str(status["device"]),
             result=result,
+            parent=str(status["parent"]),
         )
 
     @property
