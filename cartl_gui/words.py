@@ -6,7 +6,7 @@ import math
 import time
 from datetime import datetime, timedelta
 
-from engine.config import RunConfig, format_ratio
+from engine.config import RunConfig, Settings, format_ratio
 from engine.events import Interval, RunInfo
 
 STATE_WORDS = {
@@ -33,10 +33,17 @@ CHOICE_WORDS = {
     "wide_resnet": "Wide ResNet",
     "resnet": "ResNet",
     "natural": "Natural",
-    "adversarial": "Adversarial (AT)",
+    "adversarial": "Adversarial",
+    "trades": "TRADES",
     "fdm": "FDM (CARTL)",
     "vanilla": "Vanilla",
     "neft": "NEFT (CARTL)",
+    "linear_probe": "Linear probe",
+    "full": "Full fine-tuning",
+    "lwf": "LwF",
+    "last": "Last",
+    "best": "Best on held-out images",
+    "best_on_training_batches": "Best on training batches",
     "pgd": "PGD",
     "one_cycle": "One cycle",
     "cuda": "CUDA",
@@ -46,15 +53,8 @@ CHOICE_WORDS = {
     "bfloat16": "bfloat16",
 }
 
-_SHORT = {
-    "natural": "Natural",
-    "adversarial": "AT",
-    "trades": "TRADES",
-    "fdm": "FDM",
-    "vanilla": "Vanilla",
-    "neft": "NEFT",
-    "lwf": "LwF",
-}
+_SHORT = {"adversarial": "AT", "fdm": "FDM", "neft": "NEFT"}
+_SYMBOLS = {"lambda": "λ", "beta": "β", "1/lambda": "1/λ"}
 
 
 def choice(value: object) -> str:
@@ -136,16 +136,23 @@ def pretraining(config: RunConfig) -> str:
     part = config.pretraining
     if part is None:
         return f"from {config.start_from}" if config.start_from else "none"
-    name = _SHORT.get(part.method, part.method)
-    if part.method == "fdm":
-        return f"{name}, λ {number(part.feature_weight)}, k {part.num_finetuned_blocks}"
-    return name
+    return ", ".join([_SHORT.get(part.method, choice(part.method)), *_notation(part)])
 
 
 def transfer(config: RunConfig) -> str:
-    """The transfer of a run in a few words: "NEFT, β 0.4"."""
+    """The transfer of a run in a few words, but for its k: "NEFT, β 0.4"."""
     part = config.finetuning
     if part is None:
         return "none"
-    name = _SHORT.get(part.method, part.method)
-    return f"{name}, β {number(part.spectral_bound)}" if part.method == "neft" else name
+    name = "Adversarial" if part.method == "adversarial" else _SHORT.get(part.method, choice(part.method))
+    return ", ".join([name, *(term for term in _notation(part) if not term.startswith("k "))])
+
+
+def finetuned_blocks(config: RunConfig) -> str:
+    """k, how many of the last blocks a run's transfer trains; empty where its method has no k."""
+    part = config.finetuning
+    return "" if part is None else part.notation().get("k", "")
+
+
+def _notation(part: Settings) -> list[str]:
+    return [f"{_SYMBOLS.get(symbol, symbol)} {value}" for symbol, value in part.notation().items()]

@@ -87,6 +87,7 @@ class StageLayout:
             is prepared for (FDM); None where there is none.
         probe: attack and images behind the accuracies and distances, such as
             "PGD-7, Linf 16/255, on 128 held-out images".
+        penalty: what the loss adds to the cross-entropy, such as "λ·feature distance"; empty if nothing.
     """
 
     stage: StageName
@@ -99,6 +100,7 @@ class StageLayout:
     layer_blocks: tuple[int, ...] = ()
     boundary: int | None = None
     probe: str = ""
+    penalty: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.config import PgdConfig
 from engine.models.base import BlockwiseModel
 
 
@@ -39,19 +41,35 @@ class Loss:
         total: what is minimised.
         cross_entropy: mean over the batch.
         correct: number of images, of those trained on, that are classified correctly.
-        feature_term: the weighted feature distance as it enters `total`.
-        feature_distance: feature distance, mean over the batch.
+        penalty: the method's second term as it enters `total`.
+        penalty_unweighted: the same without its weight, mean over the batch.
     """
 
     total: Tensor
     cross_entropy: Tensor
     correct: Tensor
-    feature_term: Tensor | None = None
-    feature_distance: Tensor | None = None
+    penalty: Tensor | None = None
+    penalty_unweighted: Tensor | None = None
 
 
 class Objective(ABC):
-    """One training method."""
+    """One training method.
+
+    Attributes:
+        penalty_title: what `Loss.penalty` is, for people; empty for a method without one.
+        attack: makes its training examples; None where it trains on clean images alone.
+        epsilon_ramp: share of the training over which the attack rises to full strength.
+        passes: cost of one training image in forward passes, a backward pass counting as two.
+    """
+
+    penalty_title: ClassVar[str] = ""
+    attack: PgdConfig | None = None
+    epsilon_ramp: float = 0.0
+
+    @property
+    def passes(self) -> float:
+        """3 for the update, 2 for each step of the attack."""
+        return 3.0 + 2.0 * (self.attack.steps if self.attack else 0)
 
     @abstractmethod
     def boundary(self, model: BlockwiseModel) -> int | None:
@@ -64,6 +82,10 @@ class Objective(ABC):
     @abstractmethod
     def set_mode(self, model: BlockwiseModel) -> None:
         """Set each module's train or eval mode for training steps."""
+
+    def begin_epoch(self, model: BlockwiseModel, epoch: int) -> None:
+        """Set modes, and which parameters train, for the steps of an epoch (from 0), or for the rest of it."""
+        self.set_mode(model)
 
     @abstractmethod
     def loss(self, model: BlockwiseModel, images: Tensor, labels: Tensor, context: StepContext) -> Loss:

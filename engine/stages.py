@@ -135,9 +135,10 @@ class TrainingStage:
             layer_blocks=tuple(layer.block for layer in layers),
             boundary=self.boundary,
             probe=f"{self.probe_config.title} on {watched} {'held-out' if held_out else 'training'} images",
+            penalty=self.objective.penalty_title,
         )
         looks = watched * (2 * PROBE_STEPS + 4) * (config.epochs + 1)
-        self.cost = float(steps * config.epochs * config.batch_size * _passes_per_image(config) + looks)
+        self.cost = float(steps * config.epochs * config.batch_size * self.objective.passes + looks)
 
     def work(self, host: Host) -> None:
         """Train, and keep the weights."""
@@ -146,8 +147,8 @@ class TrainingStage:
         model, spec = self._model_before(host, domain, draw)
         if self.name == "finetuning":
             model.replace_classifier(len(domain.class_names), draw)
-        self.objective.prepare(model, draw)
         _place(model, host.device)
+        self.objective.prepare(model, draw)
         trainer = Trainer(
             self.name,
             model,
@@ -166,9 +167,15 @@ class TrainingStage:
             trainer.load_state(saved)
             host.log("info", f"Goes on from step {trainer.step} of {trainer.total_steps}")
         trainer.run()
+        model = trainer.selected()
+        chosen = trainer.selection.describe()
+        if trainer.selection.exhausted:
+            host.log("info", f"Ended early: no better epoch since epoch {trainer.selection.epoch}")
+        if chosen:
+            host.log("info", f"Keeps the {chosen}")
         self.objective.finish(model)
         after = spec.trained(
-            self.layout.title,
+            self.layout.title + (f"; {chosen}" if chosen else ""),
             class_names=domain.class_names,
             data=self.data,
             boundary=self.boundary if self.name == "finetuning" else None,
@@ -308,8 +315,14 @@ def _place(model: BlockwiseModel, device: torch.device) -> None:
 
 def _probe_config(config: RunConfig) -> AttackConfig:
     """The attack that watches training: PGD with the epsilon trained for, else the one evaluated with."""
-    pretraining = config.pretraining
-    trained_for = pretraining.attack if pretraining and pretraining.method != "natural" else None
+    trained_for = next(
+        (
+            stage.attack
+            for stage in (config.pretraining, config.finetuning)
+            if stage and stage.applies("attack")
+        ),
+        None,
+    )
     epsilon = (trained_for or config.attack or AttackConfig()).epsilon
     return AttackConfig(epsilon=epsilon, step_size=epsilon * PROBE_STEP_SHARE, steps=PROBE_STEPS)
 
@@ -321,27 +334,12 @@ def _objective(config: PretrainingConfig | FinetuningConfig) -> Objective:
 
 
 def _title(config: PretrainingConfig | FinetuningConfig) -> str:
-    details = []
-    if isinstance(config, FinetuningConfig):
-        title = transfer_methods.entry(config.method).title
-        details.append(f"k = {config.num_finetuned_blocks}")
-        if config.method == "neft":
-            details.append(f"beta = {config.spectral_bound:g}")
-    else:
-        title = pretraining_methods.entry(config.method).title
-        if config.method == "fdm":
-            details.append(f"k = {config.num_finetuned_blocks}, lambda = {config.feature_weight:g}")
-        if config.method != "natural":
-            details.append(f"epsilon = {format_ratio(config.attack.epsilon)}")
+    methods = pretraining_methods if isinstance(config, PretrainingConfig) else transfer_methods
+    title = methods.entry(config.method).title
+    details = [f"{symbol} = {value}" for symbol, value in config.notation().items()]
+    if config.applies("attack"):
+        details.append(f"epsilon = {format_ratio(config.attack.epsilon)}")
     return title[0].upper() + title[1:] + (f" ({', '.join(details)})" if details else "")
-
-
-def _passes_per_image(config: PretrainingConfig | FinetuningConfig) -> float:
-    """Cost of one training image in forward passes; only the ratio between stages matters."""
-    if isinstance(config, FinetuningConfig):
-        return 2.0
-    attack = 0 if config.method == "natural" else 2 * config.attack.steps
-    return attack + (6.0 if config.method == "fdm" else 3.0)
 
 
 def empty_samples() -> dict[str, np.ndarray]:

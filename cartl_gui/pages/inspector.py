@@ -145,12 +145,9 @@ def config_facts(config: RunConfig) -> list[tuple[str, str]]:
         facts.append(("Epochs", str(config.pretraining.epochs)))
     if config.finetuning:
         tuning = config.finetuning
-        facts.append(
-            (
-                "Transfer",
-                f"{words.transfer(config)}, k {tuning.num_finetuned_blocks}, {words.count(tuning.epochs, 'epoch')}",
-            )
-        )
+        k = words.finetuned_blocks(config)
+        parts = [words.transfer(config), *([f"k {k}"] if k else []), words.count(tuning.epochs, "epoch")]
+        facts.append(("Transfer", ", ".join(parts)))
         policy = tuning.batch_norm
         kept = [
             name

@@ -32,11 +32,6 @@ CSV_HEADERS = (
 )  # fmt: skip
 
 
-def fine_tuned_blocks(info: RunInfo) -> str:
-    """k of a run's transfer, empty where it has none."""
-    return str(info.config.finetuning.num_finetuned_blocks) if info.config.finetuning else ""
-
-
 def csv_of(runs: list[RunInfo]) -> str:
     """The table as CSV; accuracies are shares 0..1, as they are stored."""
     out = io.StringIO()
@@ -51,7 +46,7 @@ def csv_of(runs: list[RunInfo]) -> str:
                 figures += [share.value, share.low, share.high]
         writer.writerow(
             [info.name, info.id, info.state, words.pretraining(info.config), words.transfer(info.config),
-             fine_tuned_blocks(info), *figures]
+             words.finetuned_blocks(info.config), *figures]
         )  # fmt: skip
     return out.getvalue()
 
@@ -171,7 +166,7 @@ class ResultsPage(QWidget):
             info.name,
             words.pretraining(info.config),
             words.transfer(info.config),
-            fine_tuned_blocks(info) or "–",
+            words.finetuned_blocks(info.config) or "–",
             words.interval(result.clean_accuracy) if result else "–",
             words.interval(result.robust_accuracy) if result else "–",
             result.attack if result else planned,

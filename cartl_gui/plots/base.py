@@ -48,6 +48,14 @@ class LegendEntry(QToolButton):
         self.setAccessibleName(f"Show {name}")
         self.setToolTip(f"Show or hide {name}")
 
+    def rename(self, name: str) -> None:
+        """Call the curve something else."""
+        if name != self.name:
+            self.name = name
+            self.setText(f" {name}")
+            self.setAccessibleName(f"Show {name}")
+            self.setToolTip(f"Show or hide {name}")
+
     def set_value(self, text: str) -> None:
         """Show the curve's value beside its name."""
         self.setText(f" {self.name}  {text}" if text else f" {self.name}")

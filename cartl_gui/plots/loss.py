@@ -12,7 +12,7 @@ from engine.config import StageName
 _CURVES = {
     "loss": ("total", CurveStyle(0, width=1.0)),
     "cross_entropy": ("cross-entropy", CurveStyle(1, width=1.0)),
-    "feature_term": ("λ·distance", CurveStyle(2, width=1.0)),
+    "penalty": ("penalty", CurveStyle(2, width=1.0)),
 }
 
 
@@ -36,10 +36,11 @@ class LossPlot(PlotPanel):
         self._per_epoch = layout.steps_per_epoch if layout else 0
         planned = layout.epochs * layout.steps_per_epoch if layout else 1
         self._steps = max(planned, int(self._step[-1]) + 1 if len(self._step) else 1)
-        feature = columns.get("feature_term", np.empty(0))
-        has_feature = bool(len(feature)) and bool((np.isfinite(feature) & (feature != 0)).any())
+        penalty = columns.get("penalty", np.empty(0))
+        self._by_column["penalty"].entry.rename((layout and layout.penalty) or "penalty")
+        has_penalty = bool(len(penalty)) and bool((np.isfinite(penalty) & (penalty != 0)).any())
         for column, curve in self._by_column.items():
-            shown = column == "loss" or has_feature
+            shown = column == "loss" or has_penalty
             values = columns.get(column) if shown else None
             curve.set(self._step, values if values is not None else np.full(len(self._step), np.nan))
             curve.entry.setVisible(shown)

@@ -69,6 +69,8 @@ def training_examples(
     config: PgdConfig,
     scale: float,
     generator: torch.Generator,
+    loss: Callable[[Tensor, Tensor], Tensor] = sum_cross_entropy,
+    start_deviation: float | None = None,
     each_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Adversarial examples for one training batch, made with the model in eval mode.
@@ -79,18 +81,24 @@ def training_examples(
         config: epsilon, step size, steps and random start at full strength.
         scale: 0..1, multiplies epsilon and step size (the ramp).
         generator: draws the start, on the images' device.
+        loss: see `projected_gradient_descent`.
+        start_deviation: begin at the image plus normal noise of this standard deviation, in input units, instead
+            of as the settings say.
         each_step: see `projected_gradient_descent`.
     """
     ball = LinfBall()
     epsilon, step_size = config.epsilon * scale, config.step_size * scale
     start = images
-    if config.random_start:
+    if start_deviation is not None:
+        noise = torch.randn(images.shape, generator=generator, device=images.device)
+        start = ball.project(images + start_deviation * noise, images, epsilon)
+    elif config.random_start:
         noise = torch.rand(images.shape, generator=generator, device=images.device) * 2 - 1
         start = (images + ball.random_start(noise, epsilon)).clamp_(0.0, 1.0)
     with evaluation(model):
         return projected_gradient_descent(
             model, images, labels, start=start, epsilon=epsilon, step_size=step_size, steps=config.steps,
-            ball=ball, each_step=each_step,
+            ball=ball, loss=loss, each_step=each_step,
         )  # fmt: skip
 
 

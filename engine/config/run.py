@@ -124,6 +124,13 @@ class RunConfig(Settings):
                 f"target.image_size: source and target must have one size, got {self.source.image_size} "  # type: ignore[union-attr]
                 f"and {self.target.image_size}"  # type: ignore[union-attr]
             )
+        for stage, domain in (("pretraining", "source"), ("finetuning", "target")):
+            training, data = getattr(self, stage), getattr(self, domain)
+            if training and data and training.needs_held_out_images and not data.validation_size:
+                problems.append(
+                    f"{domain}.validation_size: {stage} chooses its weights, or its end, on held-out images, but none "
+                    f"are held out; set it above 0, or {stage}.selection to last and {stage}.patience to 0"
+                )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -10,9 +10,10 @@ from pydantic import model_validator
 from engine.config.attack import TrainingAttackConfig
 from engine.config.base import Settings, setting
 
-PretrainingMethod = Literal["natural", "adversarial", "fdm"]
-TransferMethod = Literal["vanilla", "neft"]
-ScheduleName = Literal["constant", "milestones", "one_cycle"]
+PretrainingMethod = Literal["natural", "adversarial", "trades", "fdm"]
+TransferMethod = Literal["vanilla", "neft", "linear_probe", "full", "lwf", "adversarial"]
+ScheduleName = Literal["constant", "milestones", "cosine", "one_cycle"]
+SelectionRule = Literal["last", "best", "best_on_training_batches"]
 
 
 class AugmentationConfig(Settings):
@@ -51,12 +52,12 @@ class TrainingConfig(Settings):
         "one_cycle",
         "Schedule",
         "constant keeps the rate; milestones warms up linearly, then multiplies by the decay factor at each "
-        "milestone (the authors' rule); one_cycle rises over the first 30 % of training and falls to zero "
-        "along a cosine.",
+        "milestone (the authors' rule); cosine warms up linearly, then falls to zero along half a cosine; "
+        "one_cycle rises over the first 30 % of training and falls to zero along a cosine.",
     )
     warm_up_epochs: int = setting(
         1, "Warm-up", "Epochs over which the rate rises linearly from zero.", unit="epochs", ge=0, le=1000,
-        shown_if={"schedule": ("milestones",)},
+        shown_if={"schedule": ("milestones", "cosine")},
     )  # fmt: skip
     milestones: list[int] = setting(
         [40, 70, 90], "Milestones", "Epochs after which the rate is multiplied by the decay factor.",
@@ -73,6 +74,29 @@ class TrainingConfig(Settings):
     augmentation: AugmentationConfig = setting(
         AugmentationConfig(), "Augmentation", "Random changes of the training images."
     )
+    selection: SelectionRule = setting(
+        "last",
+        "Weights to keep",
+        "last keeps those after the last step; best those of the epoch with the highest robust accuracy (PGD) on "
+        "images held out from the training data; best_on_training_batches those of the epoch with the highest "
+        "accuracy on the images trained on, adversarial ones in adversarial training (the authors' rule, "
+        "optimistic). Test images are never looked at.",
+    )
+    patience: int = setting(
+        0, "Stop early after", "End the training once this many epochs in a row brought no better one by the rule "
+        "above (with last: by robust accuracy on held-out images); 0 never ends it early.",
+        unit="epochs", ge=0, le=10_000, advanced=True,
+    )  # fmt: skip
+    averaging: float = setting(
+        0.0, "Weight averaging", "Decay of an exponential moving average of the weights, such as 0.999. The "
+        "average is then what is measured, selected and kept; 0 averages nothing.",
+        ge=0, lt=1, advanced=True,
+    )  # fmt: skip
+
+    @property
+    def needs_held_out_images(self) -> bool:
+        """Whether the weights to keep, or the end of the training, are chosen on held-out images."""
+        return self.selection == "best" or (self.selection == "last" and self.patience > 0)
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Self:
@@ -89,40 +113,58 @@ class PretrainingConfig(TrainingConfig):
     method: PretrainingMethod = setting(
         "fdm",
         "Method",
-        "natural trains on clean images; adversarial on PGD examples (Madry et al.); fdm adds feature "
-        "distance minimisation to adversarial training (CARTL, section 3).",
+        "natural trains on clean images; adversarial on PGD examples (Madry et al.); trades on clean images "
+        "with a penalty on how far PGD moves the prediction (Zhang et al.); fdm adds feature distance "
+        "minimisation to adversarial training (CARTL, section 3).",
     )
     num_finetuned_blocks: int = setting(
         4,
         "Blocks to fine-tune later (k)",
         "Feature distance is minimised at the input of the last k blocks, the border between what transfer "
         "freezes and what it trains.",
-        unit="blocks", ge=1, le=100, shown_if={"method": ("fdm",)},
+        unit="blocks", ge=1, le=100, shown_if={"method": ("fdm",)}, symbol="k",
     )  # fmt: skip
     feature_weight: float = setting(
         0.005,
         "Feature weight (lambda)",
         "Weight of the feature distance, which is summed over the batch as in the authors' code: doubling "
         "the batch doubles its share.",
-        ge=0, le=1000, shown_if={"method": ("fdm",)},
+        ge=0, le=1000, shown_if={"method": ("fdm",)}, symbol="lambda",
+    )  # fmt: skip
+    kl_weight: float = setting(
+        6.0, "Divergence weight (1/lambda)", "Weight of the Kullback-Leibler divergence between the predictions "
+        "for clean and adversarial images, a mean over the batch; 6 is the TRADES authors' choice.",
+        ge=0, le=1000, shown_if={"method": ("trades",)}, symbol="1/lambda",
     )  # fmt: skip
     attack: TrainingAttackConfig = setting(
         TrainingAttackConfig(),
         "Training attack",
-        "PGD that makes the adversarial training examples.",
-        shown_if={"method": ("adversarial", "fdm")},
+        "PGD that makes the adversarial training examples. TRADES attacks the divergence and always starts "
+        "near the image, as its authors do.",
+        shown_if={"method": ("adversarial", "trades", "fdm")},
     )
     epsilon_ramp: float = setting(
         0.0,
         "Epsilon ramp",
         "Share of the training over which epsilon and step size rise linearly from zero to their full size. "
         "Small networks may not learn without it.",
-        ge=0, le=1, shown_if={"method": ("adversarial", "fdm")},
+        ge=0, le=1, shown_if={"method": ("adversarial", "trades", "fdm")},
     )  # fmt: skip
+
+    @property
+    def feature_weight_per_sample(self) -> float:
+        """lambda times the batch size: the weight of one image's distance beside its own cross-entropy.
+
+        The loss is mean cross-entropy + lambda * summed distance, so only this product tells how strong FDM is.
+        """
+        return self.feature_weight * self.batch_size
 
 
 class BatchNormPolicy(Settings):
-    """How fine-tuning treats batch norm: three independent switches. The trunk's affine parameters are always frozen."""
+    """How fine-tuning treats batch norm: three independent switches. The trunk's affine parameters are always frozen.
+
+    Where all layers are trained (full, lwf) there is no trunk: every layer counts as the head's.
+    """
 
     freeze_affine: bool = setting(
         True,
@@ -140,29 +182,58 @@ class BatchNormPolicy(Settings):
 
 
 class FinetuningConfig(TrainingConfig):
-    """Stage 2: transfer to the target domain by training the last k blocks on clean images."""
+    """Stage 2: transfer to the target domain."""
 
     method: TransferMethod = setting(
         "neft",
         "Method",
         "vanilla trains the last k blocks as they are; neft (non-expansive fine-tuning, CARTL section 3) "
-        "bounds the spectral norm of each of their layers and halves their residual sums.",
+        "bounds the spectral norm of each of their layers and halves their residual sums; linear_probe trains "
+        "the classifier alone on fixed features; full trains all layers; lwf trains all layers and holds the "
+        "features near the source model's (Shafahi et al.); adversarial trains the last k blocks on PGD "
+        "examples, the costly upper reference.",
     )
     num_finetuned_blocks: int = setting(
         4, "Fine-tuned blocks (k)", "How many of the last blocks are trained; the rest is frozen.",
-        unit="blocks", ge=1, le=100,
+        unit="blocks", ge=1, le=100, shown_if={"method": ("vanilla", "neft", "adversarial")}, symbol="k",
     )  # fmt: skip
     spectral_bound: float = setting(
         0.4,
         "Spectral bound (beta)",
         "Each trained weight is used as beta * W / sigma(W), sigma its largest singular value when reshaped "
         "to (out, in*kh*kw).",
-        gt=0, le=100, shown_if={"method": ("neft",)},
+        gt=0, le=100, shown_if={"method": ("neft",)}, symbol="beta",
     )  # fmt: skip
     power_iterations: int = setting(
         1, "Power iterations", "Power-iteration steps on sigma per training step.", ge=1, le=100,
         shown_if={"method": ("neft",)}, advanced=True,
     )  # fmt: skip
+    feature_weight: float = setting(
+        0.01, "Feature weight (lambda)", "Weight of the L1 distance between the pooled feature and the source "
+        "model's, a mean over the batch. The authors' values: 0.1, 0.01, 0.005, 0.001.",
+        ge=0, le=1000, shown_if={"method": ("lwf",)}, symbol="lambda",
+    )  # fmt: skip
+    warm_start_epochs: int = setting(
+        0, "Warm start", "First epochs, in which only the classifier is trained, on the source model's fixed "
+        "features. The authors: half of the epochs.",
+        unit="epochs", ge=0, le=10_000, shown_if={"method": ("lwf",)},
+    )  # fmt: skip
+    attack: TrainingAttackConfig = setting(
+        TrainingAttackConfig(), "Training attack", "PGD that makes the adversarial training examples.",
+        shown_if={"method": ("adversarial",)},
+    )  # fmt: skip
     batch_norm: BatchNormPolicy = setting(
-        BatchNormPolicy(), "Batch norm", "What happens to batch norm while fine-tuning."
+        BatchNormPolicy(),
+        "Batch norm",
+        "What happens to batch norm while fine-tuning.",
+        shown_if={"method": ("vanilla", "neft", "full", "lwf", "adversarial")},
     )
+
+    @model_validator(mode="after")
+    def _warm_start_ends(self) -> Self:
+        if self.method == "lwf" and self.warm_start_epochs > self.epochs:
+            raise ValueError(
+                f"warm_start_epochs: expected at most the {self.epochs} epochs of the training, got "
+                f"{self.warm_start_epochs}"
+            )
+        return self

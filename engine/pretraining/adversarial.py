@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from engine.attacks.pgd import training_examples
+from engine.config import PretrainingConfig
 from engine.models.base import BlockwiseModel
 from engine.objective import Loss, StepContext, classification
 from engine.pretraining.natural import Pretraining, pretraining_methods
@@ -13,6 +14,10 @@ from engine.pretraining.natural import Pretraining, pretraining_methods
 @pretraining_methods.register("adversarial", title="adversarial training", source="Madry et al., ICLR 2018")
 class AdversarialTraining(Pretraining):
     """Cross-entropy on adversarial images made with the model in eval mode."""
+
+    def __init__(self, config: PretrainingConfig) -> None:
+        super().__init__(config)
+        self.attack, self.epsilon_ramp = config.attack, config.epsilon_ramp
 
     def loss(self, model: BlockwiseModel, images: Tensor, labels: Tensor, context: StepContext) -> Loss:
         """CE(f(x_adv), y)."""

@@ -15,6 +15,13 @@ from engine.pretraining.natural import pretraining_methods
 class FeatureDistanceMinimisation(AdversarialTraining):
     """Adversarial training whose features at k are drawn towards the clean ones."""
 
+    penalty_title = "λ·feature distance"
+
+    @property
+    def passes(self) -> float:
+        """The clean pass comes on top."""
+        return super().passes + 3.0
+
     def boundary(self, model: BlockwiseModel) -> int | None:
         """N - k: the feature at k is the output of this block."""
         return model.num_blocks - self.config.num_finetuned_blocks
@@ -31,5 +38,5 @@ class FeatureDistanceMinimisation(AdversarialTraining):
         _, clean_feature = model.forward_with_feature(images, k)
         cross_entropy, correct = classification(logits, labels)
         distances = feature_distance(adversarial_feature, clean_feature)
-        term = self.config.feature_weight * distances.sum()
-        return Loss(cross_entropy + term, cross_entropy, correct, term, distances.mean())
+        penalty = self.config.feature_weight * distances.sum()
+        return Loss(cross_entropy + penalty, cross_entropy, correct, penalty, distances.mean())

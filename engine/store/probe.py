@@ -165,8 +165,9 @@ class _RunFileCheck:
                 self._check_table(stage, layout, table)
 
     def _check_table(self, stage: Any, layout: Any, table: Any) -> None:
-        from engine.store.schema import width
+        from engine.store.schema import stored_name, width
 
+        version = int(self._file.attrs["schema_version"])
         for plot in table.plots:
             where = f"/run/{layout.stage}/{plot.group}"
             columns = [
@@ -175,14 +176,15 @@ class _RunFileCheck:
             axes = {
                 kind: getattr(layout, f"{kind}_names") for kind in ("block", "layer") if kind in plot.axes
             }
-            names = {column.name for column in columns}
+            names = {stored_name(column, version) for column in columns}
             for kind in axes:
                 names |= {kind, f"{kind}_name"} | ({"layer_block"} if kind == "layer" else set())
             group = self._members(stage[plot.group], names, where)
             for column in columns:
                 numbers = width(layout, column)
                 tail = () if numbers is None else (numbers,)
-                self._numbers(group[column.name], column.dtype, (None, *tail), f"{where}/{column.name}")
+                name = stored_name(column, version)
+                self._numbers(group[name], column.dtype, (None, *tail), f"{where}/{name}")
             for kind, labels in axes.items():
                 self._numbers(group[kind], "i8", (len(labels),), f"{where}/{kind}")
                 self._text(group[f"{kind}_name"], f"{where}/{kind}_name", count=len(labels))

@@ -14,7 +14,7 @@ from engine.errors import DamagedFileError
 from engine.events import Columns, RunRecord, StageLayout, TableName
 from engine.store.run_folder import RunFolder
 from engine.store.safe_open import open_run_file
-from engine.store.schema import STAGE_TABLES, Table, parse_layouts
+from engine.store.schema import STAGE_TABLES, Table, parse_layouts, stored_name
 
 Layouts = dict[StageName, StageLayout]
 Tables = dict[StageName, dict[TableName, dict[str, np.ndarray]]]
@@ -42,9 +42,11 @@ def read_tables(path: Path) -> tuple[Layouts, Tables]:
                 layouts: Layouts = {
                     layout.stage: layout for layout in parse_layouts(bytes(file["run/layouts/data"][0]))
                 }
+                version = int(file.attrs["schema_version"])
                 return layouts, {
                     stage: {
-                        table.name: _read_table(file[f"run/{stage}"], table) for table in STAGE_TABLES[stage]
+                        table.name: _read_table(file[f"run/{stage}"], table, version)
+                        for table in STAGE_TABLES[stage]
                     }
                     for stage in layouts
                 }
@@ -74,7 +76,10 @@ def read_record(folder: RunFolder) -> RunRecord:
     )
 
 
-def _read_table(stage: Any, table: Table) -> dict[str, np.ndarray]:
-    datasets = {column.name: stage[table.home(column).group][column.name] for column in table.columns}
+def _read_table(stage: Any, table: Table, version: int) -> dict[str, np.ndarray]:
+    datasets = {
+        column.name: stage[table.home(column).group][stored_name(column, version)]
+        for column in table.columns
+    }
     rows = min(dataset.shape[0] for dataset in datasets.values())
     return {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}

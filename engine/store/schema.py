@@ -24,7 +24,11 @@ from engine.errors import DamagedFileError, StoreError
 from engine.events import StageLayout, TableName
 
 #: Raised whenever a table, column or attribute changes; readers refuse newer files and migrate older ones.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: What columns were called in older versions: version -> present name -> name then.
+_OLD_NAMES: dict[int, dict[str, str]] = {
+    1: {"penalty": "feature_term", "penalty_unweighted": "feature_distance"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,12 @@ STEPS = Table(
         Column("epsilon", "f4", "1", "epsilon of the training attack"),
         Column("loss", "f4", "1", "loss"),
         Column("cross_entropy", "f4", "1", "cross-entropy"),
-        Column("feature_term", "f4", "1", "weighted feature distance in the loss"),
-        Column("feature_distance", "f4", "1", "feature distance at k, mean over the batch"),
+        Column("penalty", "f4", "1", "what the method adds to the cross-entropy, weighted"),
+        Column("penalty_unweighted", "f4", "1", "the same without its weight, mean over the batch"),
         Column("batch_accuracy", "f4", "1", "accuracy on the images trained on"),
         Column("images_per_second", "f4", "1/s", "images per second"),
     ),
-    (Plot("loss", "loss", ("step",), ("cross_entropy", "feature_term"), log=True),),
+    (Plot("loss", "loss", ("step",), ("cross_entropy", "penalty"), log=True),),
     chunk=1024,
 )
 
@@ -173,6 +177,11 @@ def parse_layouts(text: bytes) -> tuple[StageLayout, ...]:
     if problem:
         raise DamagedFileError(f"the stage layouts are not usable: {problem}")
     return layouts
+
+
+def stored_name(column: Column, version: int) -> str:
+    """What a column is called in a file of that schema version."""
+    return _OLD_NAMES.get(version, {}).get(column.name, column.name)
 
 
 def width(layout: StageLayout, column: Column) -> int | None:

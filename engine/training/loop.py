@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.config import InspectionConfig, MachineConfig, PretrainingConfig, StageName, TrainingConfig
+from engine.config import InspectionConfig, MachineConfig, StageName, TrainingConfig
 from engine.control import Interrupted, RunControl
 from engine.data import Augmenter, Batch, ImageSet, batches, steps_per_epoch
 from engine.device import autocast, exact_float32
@@ -28,6 +28,7 @@ from engine.models.spec import load_state
 from engine.objective import Loss, Objective, StepContext
 from engine.randomness import stream_seed
 from engine.training.schedule import learning_rate, ramp
+from engine.training.selection import Averager, Selection
 
 #: Steps gathered on the device before they are read, and the longest time until then.
 BLOCK_STEPS = 64
@@ -35,7 +36,7 @@ BLOCK_SECONDS = 1.0
 #: An epoch's end is a checkpoint only if the last one is at least this old.
 CHECKPOINT_SECONDS = 10.0
 
-_GATHERED = ("loss", "cross_entropy", "feature_term", "feature_distance", "correct")
+_GATHERED = ("loss", "cross_entropy", "penalty", "penalty_unweighted", "correct")
 
 
 class Recorder(Protocol):
@@ -86,6 +87,8 @@ class Trainer:
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
+        self.selection = Selection(config)
+        self._averager = Averager(model, config.averaging) if config.averaging else None
         self._streams = {name: torch.Generator(device=self.device) for name in ("attack", "augment")}
         self._gathered = torch.full((BLOCK_STEPS, len(_GATHERED)), torch.nan, device=self.device)
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -98,7 +101,7 @@ class Trainer:
         self._measured_at = -1
 
     def run(self) -> None:
-        """Train to the end of the last epoch.
+        """Train to the end of the last epoch, or to that after which patience ends.
 
         Raises:
             Interrupted: asked to pause or stop; a checkpoint of this very step is saved.
@@ -107,13 +110,24 @@ class Trainer:
         self._began = time.monotonic()
         try:
             self._inspect_if_due()
-            while self.step < self.total_steps:
+            while self.step < self.total_steps and not self.selection.exhausted:
                 self._epoch()
         except Interrupted:
             self._flush()
             self._save()
             raise
         self._save()
+
+    @property
+    def watched(self) -> BlockwiseModel:
+        """The network that is measured and kept: the averaged copy where there is one."""
+        return self._averager.model if self._averager else self.model
+
+    def selected(self) -> BlockwiseModel:
+        """The network with the weights to keep, after `run`."""
+        if self.selection.weights is not None:
+            load_state(self.watched, self.selection.weights)
+        return self.watched
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on from this step: plain values and tensors."""
@@ -126,6 +140,8 @@ class Trainer:
             "seen": self._seen,
             "seconds": self._seconds(),
             "measured_at": self._measured_at,
+            "averaged": self._averager.model.state_dict() if self._averager else None,
+            "selection": self.selection.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -134,7 +150,7 @@ class Trainer:
         Raises:
             CheckpointError: a part is missing or does not fit; it is named.
         """
-        missing = self.state().keys() - state.keys()
+        missing = self.state().keys() - state.keys() - {"averaged", "selection"}
         if missing:
             raise CheckpointError(
                 f"the checkpoint lacks {', '.join(sorted(missing))}; use an earlier checkpoint"
@@ -150,10 +166,14 @@ class Trainer:
         self._seen = int(state["seen"])
         self._seconds_before = float(state["seconds"])
         self._measured_at = int(state["measured_at"])
+        if self._averager and state.get("averaged"):
+            load_state(self._averager.model, dict(state["averaged"]))
+        if state.get("selection"):
+            self.selection.load_state(state["selection"])
 
     def _epoch(self) -> None:
         epoch, first = divmod(self.step, self.steps_per_epoch)
-        self.objective.set_mode(self.model)
+        self.objective.begin_epoch(self.model, epoch)
         for batch in batches(
             self.train, self.config.batch_size, seed=self.seed, stage=self.stage, epoch=epoch, first=first
         ):
@@ -168,10 +188,8 @@ class Trainer:
 
     def _train_on(self, batch: Batch) -> None:
         rate = learning_rate(self.config, self.step, self.steps_per_epoch)
-        share, epsilon = 1.0, 0.0
-        if isinstance(self.config, PretrainingConfig) and self.config.method != "natural":
-            share = ramp(self.config.epsilon_ramp, self.step, self.total_steps)
-            epsilon = share * self.config.attack.epsilon
+        share = ramp(self.objective.epsilon_ramp, self.step, self.total_steps)
+        epsilon = share * self.objective.attack.epsilon if self.objective.attack else 0.0
         for name, stream in self._streams.items():
             stream.manual_seed(stream_seed(self.seed, self.stage, name, self.step))
         images = self.augment(batch.images, self._streams["augment"])
@@ -183,6 +201,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
+        if self._averager:
+            self._averager.update(self.model, self.step)
         self._gather(loss, len(batch.labels), rate, epsilon)
         self.step += 1
         if len(self._pending) == BLOCK_STEPS or time.monotonic() - self._block_began > BLOCK_SECONDS:
@@ -193,7 +213,7 @@ class Trainer:
 
     def _gather(self, loss: Loss, count: int, rate: float, epsilon: float) -> None:
         row = self._gathered[len(self._pending)]
-        values = (loss.total, loss.cross_entropy, loss.feature_term, loss.feature_distance, loss.correct)
+        values = (loss.total, loss.cross_entropy, loss.penalty, loss.penalty_unweighted, loss.correct)
         for column, value in enumerate(values):
             if value is not None:
                 row[column] = value.detach()
@@ -228,7 +248,7 @@ class Trainer:
         if broken.any():
             raise DivergedError(
                 f"The loss stopped being a number at step {int(steps[broken][0])} of {self.total_steps}. "
-                "Lower the learning rate or the feature weight; the last checkpoint is intact."
+                "Lower the learning rate or the weight of the penalty; the last checkpoint is intact."
             )
 
     def _inspect_if_due(self) -> None:
@@ -238,11 +258,11 @@ class Trainer:
         if self._measured_at == self.step or not (ends_epoch or (every and self.step % every == 0)):
             return
         self._flush()
-        images, verdict = self.probe.look(self.model, self.control)
+        images, verdict = self.probe.look(self.watched, self.control)
         measured = min(self.inspection.probe_size, len(images))
         with exact_float32():
             layers = measure(
-                self.model,
+                self.watched,
                 images[:measured],
                 verdict.adversarial[:measured],
                 batch_size=self.probe.batch_size,
@@ -278,6 +298,13 @@ class Trainer:
             held_out = self.probe.held_out
             row[name] = share.value if held_out else np.nan
             row[f"{name}_errors"] = (share.high - share.low) / 2 if held_out else np.nan
+        self.selection.consider(
+            epoch=int(row["epoch"]),
+            robust=row["robust_accuracy"],
+            clean=row["clean_accuracy"],
+            training=row["train_accuracy"],
+            model=self.watched,
+        )
         self._correct.zero_()
         self._seen = 0
         self._record("epochs", {name: np.array([value]) for name, value in row.items()})

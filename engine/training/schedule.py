@@ -14,7 +14,8 @@ ONE_CYCLE_START = 0.04
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
     """The rate that optimiser update `step` (from 0) uses.
 
-    Source: the authors' rule is a linear warm-up from zero, then decay at milestones; one_cycle is Smith & Topin,
+    Source: the authors' rule is a linear warm-up from zero, then decay at milestones; cosine is
+    Loshchilov & Hutter, "SGDR" (2017), without restarts; one_cycle is Smith & Topin,
     "Super-convergence" (2018), with a cosine fall.
     """
     peak = config.learning_rate
@@ -23,8 +24,13 @@ def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> fl
         if position < ONE_CYCLE_RISE:
             return peak * (ONE_CYCLE_START + (1 - ONE_CYCLE_START) * position / ONE_CYCLE_RISE)
         return peak * 0.5 * (1 + math.cos(math.pi * (position - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE)))
+    warm_up = config.warm_up_epochs * steps_per_epoch
+    if config.schedule == "cosine":
+        if step < warm_up:
+            return peak * step / warm_up
+        last = config.epochs * steps_per_epoch - 1
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, last - warm_up)))
     if config.schedule == "milestones":
-        warm_up = config.warm_up_epochs * steps_per_epoch
         if step < warm_up:
             return peak * step / warm_up
         passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)

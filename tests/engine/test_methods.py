@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from engine.attacks.pgd import training_examples
 from engine.config import BatchNormPolicy, FinetuningConfig, PretrainingConfig, TrainingAttackConfig
-from engine.losses import feature_distance
+from engine.losses import feature_distance, prediction_divergence
 from engine.models.modes import batch_norms
 from engine.models.spectral_norm import constrained
 from engine.objective import Objective, StepContext
@@ -24,16 +24,22 @@ from tests.engine.training import METHODS, objective_of, settings_of, trainer_of
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 
-#: Of each method: the blocks whose weights it trains (0 the stem), given k = 3 of 5, and the terms it reports.
-ROWS: dict[str, tuple[set[int], set[str]]] = {
-    "natural": ({0, 1, 2, 3, 4, 5}, set()),
-    "adversarial": ({0, 1, 2, 3, 4, 5}, set()),
-    "fdm": ({0, 1, 2, 3, 4, 5}, {"feature_term", "feature_distance"}),
-    "vanilla": ({3, 4, 5}, set()),
-    "neft": ({3, 4, 5}, set()),
+ALL = {0, 1, 2, 3, 4, 5}
+#: Of each method, given k = 3 of 5 blocks: the blocks whose weights it trains (0 the stem), whether its loss has a
+#: penalty, and the number of blocks before its border between trunk and head.
+ROWS: dict[str, tuple[set[int], bool, int | None]] = {
+    "pretraining-natural": (ALL, False, None),
+    "pretraining-adversarial": (ALL, False, None),
+    "pretraining-trades": (ALL, True, None),
+    "pretraining-fdm": (ALL, True, 2),
+    "finetuning-vanilla": ({3, 4, 5}, False, 2),
+    "finetuning-neft": ({3, 4, 5}, False, 2),
+    "finetuning-linear_probe": ({5}, False, 4),
+    "finetuning-full": (ALL, False, None),
+    "finetuning-lwf": (ALL, True, None),
+    "finetuning-adversarial": ({3, 4, 5}, False, 2),
 }
-every_method = pytest.mark.parametrize("name", METHODS)
-every_transfer = pytest.mark.parametrize("name", transfer_methods.names)
+every_method = pytest.mark.parametrize("method", METHODS)
 K = 3
 
 
@@ -58,14 +64,12 @@ def block_of(name: str) -> int:
 
 
 @every_method
-def test_that_three_updates_leave_every_frozen_tensor_as_it_was_bit_for_bit(name: str) -> None:
-    trained, _ = ROWS[name]
-    config = settings_of(name).model_copy(update={"epochs": 1})
-    trainer, _ = trainer_of(config)
+def test_that_training_leaves_every_frozen_tensor_as_it_was_bit_for_bit(method: str) -> None:
+    trained, _, _ = ROWS[method]
+    trainer, _ = trainer_of(settings_of(method))
     model = trainer.model
     before = {key: value.clone() for key, value in model.state_dict().items()}
     trainer.run()
-    assert trainer.step == 3
     after = model.state_dict()
     statistics = ("running_mean", "running_var", "num_batches_tracked", ".0.u", ".0.v")
     weights = [key for key in before if not key.endswith(statistics) and key not in ("mean", "std")]
@@ -85,8 +89,8 @@ def test_that_three_updates_leave_every_frozen_tensor_as_it_was_bit_for_bit(name
 
 
 @every_method
-def test_that_a_loss_leaves_global_randomness_and_the_mode_of_every_layer_alone(name: str) -> None:
-    model, objective = prepared(settings_of(name))
+def test_that_a_loss_leaves_global_randomness_and_the_mode_of_every_layer_alone(method: str) -> None:
+    model, objective = prepared(settings_of(method))
     images, labels = images_and_labels(8)
     flags = {key: module.training for key, module in model.named_modules()}
     losses = []
@@ -102,23 +106,22 @@ def test_that_a_loss_leaves_global_randomness_and_the_mode_of_every_layer_alone(
 
 
 @every_method
-def test_that_a_loss_reports_its_terms(name: str) -> None:
-    _, terms = ROWS[name]
-    model, objective = prepared(settings_of(name))
+def test_that_a_loss_reports_its_terms(method: str) -> None:
+    _, has_penalty, _ = ROWS[method]
+    model, objective = prepared(settings_of(method))
     images, labels = images_and_labels(8)
     loss = objective.loss(model, images, labels, context())
-    assert {term for term in ("feature_term", "feature_distance") if getattr(loss, term) is not None} == terms
-    total = loss.cross_entropy if loss.feature_term is None else loss.cross_entropy + loss.feature_term
+    assert (loss.penalty is not None) == (loss.penalty_unweighted is not None) == has_penalty
+    assert bool(objective.penalty_title) == has_penalty
+    total = loss.cross_entropy if loss.penalty is None else loss.cross_entropy + loss.penalty
     assert torch.equal(loss.total, total)
     assert 0 <= int(loss.correct) <= len(labels)
     assert loss.total.requires_grad
 
 
 @every_method
-def test_that_the_border_between_trunk_and_head_is_told(name: str) -> None:
-    config = settings_of(name)
-    expected = None if name in ("natural", "adversarial") else small_model().num_blocks - K
-    assert objective_of(config).boundary(small_model()) == expected
+def test_that_the_border_between_trunk_and_head_is_told(method: str) -> None:
+    assert objective_of(settings_of(method)).boundary(small_model()) == ROWS[method][2]
 
 
 def attack_config(**changes: object) -> TrainingAttackConfig:
@@ -189,8 +192,8 @@ def test_that_fdm_is_its_formula_and_the_gradient_flows_through_both_features() 
     expected, term = reference_fdm(twin, adversarial, images, labels, weight=3.0)
     expected.backward()
     torch.testing.assert_close(loss.total, expected)
-    torch.testing.assert_close(loss.feature_term, term)
-    torch.testing.assert_close(loss.feature_distance, term / 3.0 / 6)
+    torch.testing.assert_close(loss.penalty, term)
+    torch.testing.assert_close(loss.penalty_unweighted, term / 3.0 / 6)
     assert_same_bits(
         {key: value for key, value in model.state_dict().items() if "running" in key},
         {key: value for key, value in twin.state_dict().items() if "running" in key},
@@ -204,6 +207,122 @@ def test_that_fdm_is_its_formula_and_the_gradient_flows_through_both_features() 
     _, clean = detached.forward_with_feature(images, K)
     (F.cross_entropy(logits, labels) + 3.0 * feature_distance(feature, clean.detach()).sum()).backward()
     assert not torch.allclose(detached.stem.weight.grad, model.stem.weight.grad, rtol=0.05)
+
+
+def reference_trades_attack(
+    model: nn.Module, images: Tensor, start: Tensor, *, epsilon: float, step_size: float, steps: int
+) -> Tensor:
+    """The attack of TRADES with torch's own divergence."""
+    model = copy.deepcopy(model).eval()
+    probabilities = model(images).softmax(1).detach()
+    adversarial = start
+    for _ in range(steps):
+        adversarial = adversarial.detach().requires_grad_()
+        divergence = F.kl_div(model(adversarial).log_softmax(1), probabilities, reduction="sum")
+        moved = adversarial.detach() + step_size * torch.autograd.grad(divergence, adversarial)[0].sign()
+        adversarial = images + (moved - images).clamp(-epsilon, epsilon)
+        adversarial = adversarial.clamp(0, 1)
+    return adversarial.detach()
+
+
+def test_that_trades_is_its_formula_and_the_gradient_flows_through_both_predictions() -> None:
+    config = PretrainingConfig(method="trades", kl_weight=4.0, attack=attack_config())
+    model, objective = prepared(config)
+    twin = copy.deepcopy(model)
+    images, labels = images_and_labels(6)
+    start = images + 0.001 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    adversarial = reference_trades_attack(
+        twin, images, start.clamp(0, 1), epsilon=0.05, step_size=0.02, steps=3
+    )
+    loss = objective.loss(model, images, labels, context())
+    loss.total.backward()
+    clean_logits = twin(images)
+    adversarial_logits = twin(adversarial)
+    divergence = F.kl_div(adversarial_logits.log_softmax(1), clean_logits.softmax(1), reduction="batchmean")
+    (F.cross_entropy(clean_logits, labels) + 4.0 * divergence).backward()
+    torch.testing.assert_close(loss.penalty_unweighted, divergence, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(loss.cross_entropy, F.cross_entropy(clean_logits, labels))
+    assert int(loss.correct) == int((adversarial_logits.argmax(1) == labels).sum())
+    for (key, one), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=2e-3, atol=2e-5, msg=key)
+    assert float(divergence.detach()) > 1e-4
+
+
+def test_that_the_trades_attack_stays_in_the_ball_and_raises_the_divergence() -> None:
+    config = PretrainingConfig(method="trades", attack=attack_config())
+    model, objective = prepared(config)
+    images, labels = images_and_labels(8)
+    adversarial = objective.examples(model, images, labels, context())  # type: ignore[attr-defined]
+    assert float((adversarial - images).abs().max()) <= 0.05 * (1 + 1e-5)
+    assert float(adversarial.min()) >= 0
+    assert float(adversarial.max()) <= 1
+    unmoved = objective.examples(model, images, labels, context(ramp=0.0))  # type: ignore[attr-defined]
+    torch.testing.assert_close(unmoved, images, rtol=0, atol=1e-7)
+    model.eval()
+    with torch.no_grad():
+        clean = model(images)
+        noise = images + 0.05 * torch.sign(
+            torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+        )
+        found, drawn = (
+            prediction_divergence(model(batch), clean).mean() for batch in (adversarial, noise.clamp(0, 1))
+        )
+    assert found > 2 * drawn
+
+
+def test_that_lwf_is_its_formula_against_a_copy_of_the_source_that_never_moves() -> None:
+    config = FinetuningConfig(method="lwf", feature_weight=0.3, batch_norm=POLICIES[0])
+    model, objective = prepared(config)
+    source = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    twin = copy.deepcopy(model)
+    images, labels = images_and_labels(6)
+    for _ in range(2):
+        loss = objective.loss(model, images, labels, context())
+    loss.total.backward()
+    caught: list[Tensor] = []
+    for network in (twin, source):
+        network.classifier.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    twin(images)
+    logits = twin(images)
+    source(images)
+    distance = torch.stack([(own - held).abs().sum() for own, held in zip(caught[1], caught[2], strict=True)])
+    expected = F.cross_entropy(logits, labels) + 0.3 * distance.sum() / 6
+    expected.backward()
+    torch.testing.assert_close(loss.total, expected)
+    torch.testing.assert_close(loss.penalty_unweighted, distance.mean())
+    for (key, one), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-6, msg=key)
+    assert_same_bits(objective.source.state_dict(), source.state_dict())  # type: ignore[attr-defined]
+
+
+def test_that_the_warm_start_of_lwf_moves_the_classifier_alone_and_then_everything() -> None:
+    config = settings_of("lwf").model_copy(update={"epochs": 3, "warm_start_epochs": 2})
+    trainer, _ = trainer_of(config)
+    model = trainer.model
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    changed = []
+    for _ in range(3):
+        trainer._epoch()
+        now = model.state_dict()
+        changed.append({key for key in start if not torch.equal(start[key], now[key])})
+    assert changed[0] == changed[1] == {"blocks.5.weight", "blocks.5.bias"}
+    assert changed[2] == start.keys() - {"mean", "std"}
+
+
+def test_that_adversarial_fine_tuning_is_vanilla_transfer_on_pgd_examples() -> None:
+    config = FinetuningConfig(method="adversarial", num_finetuned_blocks=K, attack=attack_config())
+    model, objective = prepared(config)
+    vanilla, other = prepared(config.model_copy(update={"method": "vanilla"}))
+    images, labels = images_and_labels(6)
+    adversarial = training_examples(
+        vanilla, images, labels, config=config.attack, scale=1.0, generator=context().generator
+    )
+    loss = objective.loss(model, images, labels, context())
+    assert torch.equal(loss.total, other.loss(vanilla, adversarial, labels, context()).total)
+    assert not torch.equal(loss.total, other.loss(vanilla, images, labels, context()).total)
 
 
 def test_that_fdm_without_weight_is_adversarial_training_but_for_the_clean_statistics() -> None:
@@ -255,7 +374,7 @@ POLICIES = [
 ]
 
 
-@every_transfer
+@pytest.mark.parametrize("name", [name for name in transfer_methods.names if name != "linear_probe"])
 @pytest.mark.parametrize(
     "policy", POLICIES, ids=lambda policy: "".join("-x"[switch] for switch in policy.model_dump().values())
 )
@@ -263,9 +382,14 @@ POLICIES = [
 def test_that_the_batch_norm_policy_holds_for_modes_affine_parameters_and_statistics(
     name: str, policy: BatchNormPolicy, k: int
 ) -> None:
-    config = FinetuningConfig(method=name, num_finetuned_blocks=k, batch_norm=policy)  # type: ignore[arg-type]
+    config = FinetuningConfig(
+        method=name, num_finetuned_blocks=k, batch_norm=policy, attack=attack_config()  # type: ignore[arg-type]
+    )  # fmt: skip
     model, objective = prepared(config)
+    everything = name in ("full", "lwf")
     trunk, head = batch_norms(model.trunk(k)), batch_norms(model.head(k))
+    if everything:
+        trunk, head = [], batch_norms([model])
     assert set(trunk) | set(head) == set(batch_norms([model]))
     for layers, kept, affine in (
         (trunk, policy.keep_trunk_statistics, False),
@@ -295,10 +419,21 @@ def test_that_the_batch_norm_policy_holds_for_modes_affine_parameters_and_statis
     others = {
         key for key in trainable if not key.endswith((".bn1.weight", ".bn2.weight", ".bn.weight", "bias"))
     }
-    assert {block_of(key) for key in others} | {block_of(key) for key in trainable} <= set(range(6 - k, 6))
+    blocks = ALL if everything else set(range(6 - k, 6))
+    assert {block_of(key) for key in others} | {block_of(key) for key in trainable} <= blocks
     assert len([key for key in others if key.endswith(("weight", "original"))]) == sum(
-        layer.block > 5 - k for layer in small_model().weighted_layers()
+        layer.block in blocks for layer in small_model().weighted_layers()
     )
+
+
+def test_that_a_linear_probe_moves_the_classifier_alone_whatever_the_policy_and_k_say() -> None:
+    for policy in POLICIES:
+        model, objective = prepared(
+            FinetuningConfig(method="linear_probe", num_finetuned_blocks=4, batch_norm=policy)
+        )
+        assert not any(layer.training for layer in batch_norms([model]))
+        trainable = {key for key, value in model.named_parameters() if value.requires_grad}
+        assert trainable == {"blocks.5.weight", "blocks.5.bias"}
 
 
 def test_that_neft_constrains_and_halves_the_head_alone_and_ends_with_plain_weights() -> None:

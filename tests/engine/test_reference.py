@@ -33,6 +33,7 @@ from engine.objective import Objective, StepContext
 from engine.pretraining import pretraining_methods
 from engine.training.schedule import learning_rate
 from engine.transfer import transfer_methods
+from engine.transfer.lwf import LearningWithoutForgetting
 
 FOLDER = Path(os.environ.get("CARTL_REFERENCE_DIR", Path(__file__).parent.parent / "reference"))
 EXACT = 1e-5
@@ -134,6 +135,20 @@ def pgd_unequal(name: str, steps: int) -> float:
     assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
     expected = torch.from_numpy(kit[f"{name}/adversarial_pixels"])
     return float(((adversarial - expected).abs() > 1e-5).float().mean())
+
+
+class StoredFeatures(torch.nn.Module):
+    """A source model of which only the pooled features of one batch are known."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.stored = features
+
+    def forward_with_feature(self, images: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """No logits, and the stored features; k is 1."""
+        assert k == 1
+        assert len(images) == len(self.stored)
+        return torch.empty(0), self.stored
 
 
 def take_steps(
@@ -238,6 +253,29 @@ def _names(kit: dict[str, np.ndarray], prefix: str) -> dict[str, str]:
     return dict(zip(theirs, translate({name: torch.empty(0) for name in theirs}), strict=True))
 
 
+def lwf_deviations() -> dict[str, float]:
+    """The student's pooled feature and the terms of its LwF loss against the teacher's stored features."""
+    kit = load("lwf_loss")
+    model = wide_resnet(state_of(kit, "student/"), len(kit["student/fc.bias"]))
+    objective = LearningWithoutForgetting(
+        FinetuningConfig(method="lwf", feature_weight=float(kit["lambda_"]))
+    )
+    images, labels = torch.from_numpy(kit["pixels"]), torch.from_numpy(kit["labels"])
+    teacher = torch.from_numpy(kit["teacher_features"]).flatten(1)
+    objective.prepare(model, torch.Generator())
+    objective.source = StoredFeatures(teacher)
+    model.eval()
+    with torch.no_grad():
+        _, feature = model.forward_with_feature(images, 1)
+        loss = objective.loss(model, images, labels, CONTEXT)
+    return {
+        "feature": deviation(feature, kit["student_features"][:, :, 0, 0]),
+        "cross-entropy": deviation(loss.cross_entropy, kit["cross_entropy"]),
+        "distance": deviation(loss.penalty_unweighted, kit["distance"]),
+        "loss": deviation(loss.total, kit["loss"]),
+    }
+
+
 def learning_rate_deviation() -> float:
     """The rate of every step of the authors' schedule."""
     kit = load("learning_rate")
@@ -287,6 +325,11 @@ def test_that_four_neft_steps_and_the_export_follow_the_authors(name: str) -> No
         assert found < EXACT, what
 
 
+def test_that_the_lwf_loss_is_the_authors() -> None:
+    for what, found in lwf_deviations().items():
+        assert found < EXACT, what
+
+
 def test_that_the_learning_rate_is_the_authors_at_every_step() -> None:
     assert learning_rate_deviation() < 1e-6
 
@@ -302,6 +345,7 @@ def main() -> None:
           for name, steps in (("pgd7", 7), ("pgd20", 20), ("pgd10", 10))),
         ("FDM", fdm_deviations),
         *((name, lambda name=name: neft_deviations(name)) for name in ("neft", "neft_train_bn", "neft_reuse_statistics")),
+        ("LwF", lwf_deviations),
         ("learning rate", learning_rate_deviation),
     ]  # fmt: skip
     for title, measure in rows:

@@ -65,10 +65,8 @@ def test_that_a_run_goes_through_its_stages_and_keeps_weights_tables_and_result(
     assert record.weights == ("pretraining", "finetuning")
     steps = record.tables["pretraining"]["steps"]
     assert steps["step"].tolist() == list(range(6))
-    assert np.isfinite(steps["feature_distance"]).all()
-    np.testing.assert_allclose(
-        steps["loss"], steps["cross_entropy"] + steps["feature_term"], rtol=1e-5, atol=1e-6
-    )
+    assert np.isfinite(steps["penalty_unweighted"]).all()
+    np.testing.assert_allclose(steps["loss"], steps["cross_entropy"] + steps["penalty"], rtol=1e-5, atol=1e-6)
     layers = record.tables["finetuning"]["layers"]
     assert layers["epoch"].tolist() == [0.0, 1.0, 2.0]
     assert layers["distance"].shape == (3, 5)

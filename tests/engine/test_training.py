@@ -60,10 +60,24 @@ def test_that_milestones_without_warm_up_begin_at_the_peak() -> None:
     assert rates(schedule("milestones", warm_up_epochs=0, milestones=[]))[0] == 0.5
 
 
-@pytest.mark.parametrize("name", ["constant", "one_cycle", "milestones"])
+@pytest.mark.parametrize("name", ["constant", "one_cycle", "cosine", "milestones"])
 def test_that_a_training_of_one_step_has_a_rate(name: str) -> None:
     rate = learning_rate(schedule(name, epochs=1, warm_up_epochs=0), 0, 1)
     assert 0 < rate <= 0.5
+
+
+def test_that_a_cosine_warms_up_linearly_and_falls_to_zero_along_half_a_wave() -> None:
+    seen = rates(schedule("cosine", warm_up_epochs=2))
+    np.testing.assert_allclose(seen[:20], [0.5 * step / 20 for step in range(20)])
+    wave = torch.optim.lr_scheduler.CosineAnnealingLR(
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5), T_max=79
+    )
+    expected = []
+    for _ in range(80):
+        expected.append(wave.get_last_lr()[0])
+        wave.optimizer.step()
+        wave.step()
+    np.testing.assert_allclose(seen[20:], expected, atol=1e-9)
 
 
 def test_that_the_ramp_rises_linearly_to_full_strength() -> None:
@@ -141,9 +155,11 @@ def test_that_rows_tell_every_step_epoch_and_look(name: str) -> None:
         steps["learning_rate"], [learning_rate(config, step, 3) for step in range(STEPS)]
     )
     assert np.isfinite(steps["loss"]).all()
-    assert np.isnan(steps["feature_term"]).all() == (name != "fdm")
-    attacked = name in ("adversarial", "fdm")
-    epsilons = [ramp(0.7, step, STEPS) * 8 / 255 if attacked else 0 for step in range(STEPS)]
+    assert np.isnan(steps["penalty"]).all() == (not name.endswith(("fdm", "trades", "lwf")))
+    share = 0.7 if name.startswith("pretraining") else 0.0
+    epsilons = [
+        ramp(share, step, STEPS) * 8 / 255 if config.applies("attack") else 0 for step in range(STEPS)
+    ]
     np.testing.assert_allclose(steps["epsilon"], epsilons)
     assert recorded.column("epochs", "epoch").tolist() == [1, 2]
     assert recorded.column("epochs", "step").tolist() == [3, 6]

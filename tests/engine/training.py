@@ -39,9 +39,10 @@ _TRAINING: dict[str, Any] = {
 }
 
 
-def settings_of(name: str) -> PretrainingConfig | FinetuningConfig:
-    """Settings of a pre-training or transfer method at the size of the tests."""
-    if name in pretraining_methods:
+def settings_of(method: str) -> PretrainingConfig | FinetuningConfig:
+    """Settings of a pre-training or transfer method at the size of the tests: "natural", "finetuning-adversarial"."""
+    stage, _, name = method.rpartition("-")
+    if stage == "pretraining" or (not stage and name in pretraining_methods):
         return PretrainingConfig(
             method=name, num_finetuned_blocks=3, feature_weight=0.01, epsilon_ramp=0.7,
             attack=TrainingAttackConfig(steps=2), **_TRAINING,
@@ -49,6 +50,8 @@ def settings_of(name: str) -> PretrainingConfig | FinetuningConfig:
     return FinetuningConfig(
         method=name,
         num_finetuned_blocks=3,
+        attack=TrainingAttackConfig(steps=2),
+        warm_start_epochs=1 if name == "lwf" else 0,
         batch_norm=BatchNormPolicy(freeze_affine=False, keep_trunk_statistics=False),
         **_TRAINING,
     )
@@ -60,7 +63,10 @@ def objective_of(config: PretrainingConfig | FinetuningConfig) -> Objective:
     return methods[config.method](config)  # type: ignore[return-value]
 
 
-METHODS = (*pretraining_methods.names, *transfer_methods.names)
+METHODS = (
+    *(f"pretraining-{name}" for name in pretraining_methods.names),
+    *(f"finetuning-{name}" for name in transfer_methods.names),
+)
 
 
 class Recorded:

@@ -336,8 +336,8 @@ def step_rows(
         "epsilon": np.full(count, 16 / 255, "f4"),
         "loss": (cross + feature).astype("f4"),
         "cross_entropy": cross.astype("f4"),
-        "feature_term": feature.astype("f4"),
-        "feature_distance": (feature / 0.3).astype("f4"),
+        "penalty": feature.astype("f4"),
+        "penalty_unweighted": (feature / 0.3).astype("f4"),
         "batch_accuracy": (0.8 * (1 - np.exp(-3 * progress))).astype("f4"),
         "images_per_second": random.normal(412, 8, count).astype("f4"),
     }

@@ -171,10 +171,10 @@ def test_that_accuracy_is_shown_in_percent_with_its_interval(qtbot: QtBot, data:
     panel.close()
 
 
-def test_that_a_feature_term_of_zero_is_left_out_of_the_loss(qtbot: QtBot, data: RunData) -> None:
+def test_that_a_penalty_of_zero_is_left_out_of_the_loss(qtbot: QtBot, data: RunData) -> None:
     plain = RunData(data.info)
     columns = dict(data.columns("pretraining", "steps"))
-    columns["feature_term"] = np.zeros_like(columns["feature_term"])
+    columns["penalty"] = np.zeros_like(columns["penalty"])
     plain.add_rows(RowsAdded("x", "pretraining", "steps", columns))
     panel = shown(qtbot, LossPlot, plain, "pretraining")
     assert list(panel.series()) == ["step", "loss"]

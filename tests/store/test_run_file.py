@@ -68,11 +68,11 @@ def test_that_every_appended_row_is_read_back(tmp_path: Path) -> None:
 
 def test_that_nan_marks_what_does_not_apply(tmp_path: Path) -> None:
     columns = rows("pretraining", "steps", 0, 3)
-    columns["feature_term"] = np.full(3, np.nan)
+    columns["penalty"] = np.full(3, np.nan)
     with RunFile.create(tmp_path / "metrics.h5", LAYOUTS, **TEXTS) as file:
         file.append("pretraining", "steps", columns)
     _, tables = read_tables(tmp_path / "metrics.h5")
-    assert np.isnan(tables["pretraining"]["steps"]["feature_term"]).all()
+    assert np.isnan(tables["pretraining"]["steps"]["penalty"]).all()
 
 
 @settings(max_examples=15, deadline=None)
