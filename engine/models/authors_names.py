@@ -1,17 +1,82 @@
-"""Translation of the CARTL authors' parameter names into ours.
+"""The CARTL authors' parameter names, and ours.
 
-Their wide ResNets and ResNets are read parameter by parameter; nothing of their code is needed.
+    theirs                                    ours
+    conv1                                     stem
+    block1.layer.0 ... block3.layer.n-1       blocks.1 ... blocks.3n        wide ResNet
+    conv2_x.0 ... conv5_x.n-1                 blocks.1 ...                  ResNet
+    bn1                                       blocks.3n+1.bn                wide ResNet
+    fc                                        blocks.N
+    convShortcut, residual_function           shortcut, branch
+    weight_orig, weight_u, weight_v           parametrizations.weight.original, .0.u, .0.v
+
+Only names are read; nothing of their code is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from engine.errors import CheckpointError
 
-_RESNET_BRANCH = "residual_function"
+_PLACE = re.compile(
+    r"(?P<place>conv1|bn1|fc|block(?P<wide>[1-3])\.layer\.(?P<n>[0-9]{1,3})|conv(?P<stage>[2-5])_x\.(?P<m>[0-9]{1,3}))"
+    r"\.(?P<rest>.+)"
+)
+_PARTS = {"convShortcut": "shortcut", "residual_function": "branch"}
+_PARAMETERS = {
+    "weight_orig": "parametrizations.weight.original",
+    "weight_u": "parametrizations.weight.0.u",
+    "weight_v": "parametrizations.weight.0.v",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which of the two networks a state belongs to, and its residual blocks per group (3) or stage (4)."""
+
+    wide: bool
+    counts: tuple[int, ...]
+
+    def places(self) -> dict[str, str]:
+        """The place of every module with parameters: their name -> ours."""
+        form = "block{}.layer.{}" if self.wide else "conv{}_x.{}"
+        first = 1 if self.wide else 2
+        residual = [
+            form.format(group, index)
+            for group, count in enumerate(self.counts, start=first)
+            for index in range(count)
+        ]
+        places = {"conv1": "stem"}
+        places |= {place: f"blocks.{number}" for number, place in enumerate(residual, start=1)}
+        if self.wide:
+            places["bn1"] = f"blocks.{len(places)}.bn"
+        places["fc"] = f"blocks.{len(places)}"
+        return places
+
+
+def layout_of(names: Iterable[str]) -> Layout:
+    """Tell the network from its parameters' names.
+
+    Raises:
+        CheckpointError: a name belongs to neither network.
+    """
+    wide: dict[int, int] = {}
+    stages: dict[int, int] = {}
+    for name in names:
+        found = _PLACE.fullmatch(name)
+        if found is None:
+            raise _unknown(name)
+        if found["wide"]:
+            wide[int(found["wide"])] = max(wide.get(int(found["wide"]), 0), int(found["n"]) + 1)
+        elif found["stage"]:
+            stages[int(found["stage"])] = max(stages.get(int(found["stage"]), 0), int(found["m"]) + 1)
+    if wide:
+        return Layout(True, tuple(wide.get(group, 0) for group in (1, 2, 3)))
+    return Layout(False, tuple(stages.get(stage, 0) for stage in (2, 3, 4, 5)))
 
 
 def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -23,59 +88,31 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a name fits neither network.
     """
-    translated = {}
-    counts = _blocks_per_group(state)
-    firsts = {group: 1 + sum(counts[g] for g in counts if g < group) for group in counts}
-    last = sum(counts.values()) + 1
-    wide = any(name.startswith("block1.") for name in state)
-    for name, tensor in state.items():
-        translated[_translate_parameter(_translate_place(name, firsts, last, wide))] = tensor
-    return translated
+    places = layout_of(state).places()
+    return {_our_name(name, places): tensor for name, tensor in state.items()}
 
 
-def _blocks_per_group(state: Mapping[str, Tensor]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for name in state:
-        parts = name.split(".")
-        if parts[0].startswith("block"):
-            group, index = int(parts[0][5:]), int(parts[2])
-        elif parts[0].startswith("conv") and parts[0].endswith("_x"):
-            group, index = int(parts[0][4:-2]), int(parts[1])
-        else:
-            continue
-        counts[group] = max(counts.get(group, 0), index + 1)
-    return dict(sorted(counts.items()))
+def their_name(name: str, layout: Layout) -> str:
+    """Their name of a parameter of ours that is neither `mean` nor `std`."""
+    for theirs, ours in layout.places().items():
+        if name.startswith(ours + "."):
+            words = {our: their for their, our in _PARTS.items()}
+            rest = name.removeprefix(ours + ".").split(".")
+            return ".".join([theirs, *(words.get(word, word) for word in rest)])
+    return name
 
 
-def _translate_place(name: str, firsts: Mapping[int, int], last: int, wide: bool) -> str:
-    parts = name.split(".")
-    top = parts[0]
-    if top == "conv1":
-        return ".".join(["stem", *parts[1:]])
-    if top == "bn1" and wide:
-        return ".".join(["blocks", str(last), "bn", *parts[1:]])
-    if top == "fc":
-        return ".".join(["blocks", str(last + wide), *parts[1:]])
-    if top.startswith("block"):
-        number = firsts[int(top[5:])] + int(parts[2])
-        rest = ["shortcut" if part == "convShortcut" else part for part in parts[3:]]
-        return ".".join(["blocks", str(number), *rest])
-    if top.endswith("_x"):
-        number = firsts[int(top[4:-2])] + int(parts[1])
-        rest = ["branch" if part == _RESNET_BRANCH else part for part in parts[2:]]
-        return ".".join(["blocks", str(number), *rest])
-    raise CheckpointError(
-        f"parameter {name!r} belongs to neither a wide ResNet nor a ResNet of the CARTL authors; export the "
+def _our_name(name: str, places: Mapping[str, str]) -> str:
+    found = _PLACE.fullmatch(name)
+    if found is None or found["place"] not in places:
+        raise _unknown(name)
+    *parts, parameter = found["rest"].split(".")
+    words = [_PARTS.get(part, part) for part in parts]
+    return ".".join([places[found["place"]], *words, _PARAMETERS.get(parameter, parameter)])
+
+
+def _unknown(name: str) -> CheckpointError:
+    return CheckpointError(
+        f"parameter {name[:80]!r} belongs to neither a wide ResNet nor a ResNet of the CARTL authors; export the "
         "weights with this program's names, or use one of those networks"
     )
-
-
-def _translate_parameter(name: str) -> str:
-    for theirs, ours in (
-        ("weight_orig", "parametrizations.weight.original"),
-        ("weight_u", "parametrizations.weight.0.u"),
-        ("weight_v", "parametrizations.weight.0.v"),
-    ):
-        if name.endswith(theirs):
-            return name[: -len(theirs)] + ours
-    return name
