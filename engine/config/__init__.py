@@ -3,6 +3,7 @@
 from engine.config.attack import AttackConfig, PgdConfig, TrainingAttackConfig
 from engine.config.base import Settings, format_ratio, parse_ratio
 from engine.config.data import DataConfig
+from engine.config.importing import ImportConfig
 from engine.config.model import ModelConfig
 from engine.config.run import (
     STAGE_TITLES,
@@ -43,6 +44,7 @@ __all__ = [
     "ComparisonMeasure",
     "DataConfig",
     "FinetuningConfig",
+    "ImportConfig",
     "InspectionConfig",
     "MachineConfig",
     "ModelConfig",

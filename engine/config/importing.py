@@ -1,0 +1,66 @@
+"""What has to be said about a checkpoint of the CARTL authors' code, because its file cannot tell."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from engine.config.base import Ratio, Settings, setting
+from engine.config.data import DataConfig
+
+
+class ImportConfig(Settings):
+    """What is known about a network beside its weights."""
+
+    data: DataConfig = Field(
+        title="Data",
+        description="The images that the network was last trained on.",
+    )
+    halved_blocks: int | None = setting(
+        None,
+        "Halved blocks",
+        "Among how many of the last blocks the residual sum is halved: the k of the fine-tuning, if it had halved "
+        "sums. Left out, none is, and a file with spectrally normalised weights is refused until it is said.",
+        unit="blocks",
+        ge=0,
+        le=1000,
+    )
+    mean: list[Ratio] | None = setting(
+        None,
+        "Mean",
+        "Mean of the source domain's pixels, red, green and blue, in input units; a transferred network keeps its "
+        "source domain's. Left out, it is that of the file, else that of the data, where it is known.",
+        unit="input units",
+        min_length=3,
+        max_length=3,
+    )
+    std: list[Ratio] | None = setting(
+        None,
+        "Standard deviation",
+        "Standard deviation of the source domain's pixels, red, green and blue, in input units.",
+        unit="input units",
+        min_length=3,
+        max_length=3,
+    )
+    spectral_bound: float | None = setting(
+        None,
+        "Spectral bound (beta)",
+        "The beta of the fine-tuning; needed for spectrally normalised weights (weight_orig, weight_u, weight_v), "
+        "which are written out as beta * W / sigma.",
+        gt=0,
+        le=100,
+    )
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self) -> ImportConfig:
+        if (self.mean is None) != (self.std is None):
+            missing = "std" if self.std is None else "mean"
+            raise ValueError(f"{missing}: mean and std belong together; give both or neither")
+        if self.mean is not None and not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(
+                f"mean: pixels are in [0, 1], so expected three numbers from 0 to 1, got {self.mean}; divide by 255"
+            )
+        if self.std is not None and not all(0 < value <= 1 for value in self.std):
+            raise ValueError(
+                f"std: pixels are in [0, 1], so expected three numbers above 0 and at most 1, got {self.std}"
+            )
+        return self
