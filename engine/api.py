@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from engine.config import AttackConfig, DataConfig, RunConfig, StageName, StudyConfig, parse_study
+from engine.config import AttackConfig, DataConfig, StageName, StudyConfig, parse_study
 from engine.control import Interrupted, RunControl
 from engine.errors import CartlError, CheckpointError, ConfigError, Problem, StoreError
 from engine.events import (

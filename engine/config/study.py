@@ -2,12 +2,14 @@
 
 A study file has `title`, an optional `[defaults]` table and one `[[runs]]` table per run. Defaults fill in
 what a run leaves out; the stage tables `pretraining`, `finetuning` and `attack` of the defaults apply only to
-runs that have that stage. A file without `runs` is a single run.
+runs that have that stage. `[grid]` and `[runs.grid]` make a run for each combination of values (see
+`engine.config.grid`), `[[comparisons]]` say what the results are asked. A file without `runs` is a single run.
 """
 
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import re
 import tomllib
@@ -16,14 +18,20 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tomlkit
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
+from engine.config.axes import Axis, read_axes, shown, without
 from engine.config.base import Settings, setting
+from engine.config.grid import MAX_RUNS, Template, Variant, expand
+from engine.config.places import Finder
 from engine.config.run import STAGES, RunConfig
+from engine.config.sharing import share_pretraining
 from engine.errors import ConfigError, Problem
 
 MAX_TOML_BYTES = 1_000_000
 MAX_TOML_DEPTH = 8
+#: Most names that a message lists.
+MAX_NAMES = 30
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -59,15 +67,23 @@ class ComparisonConfig(Settings):
 
 
 class StudyConfig(Settings):
-    """Runs that belong together, in the order in which they are made; name and seed tell them apart."""
+    """Runs that belong together, in the order in which they are made; name and seed tell them apart.
+
+    Runs that begin with the same pre-training share it: see `share_pretraining`.
+    """
 
     title: str = setting("Study", "Title", "What the study is called.", min_length=1, max_length=120)
     description: str = setting("", "Description", "What it shows.", max_length=4000)
-    runs: list[RunConfig] = setting(..., "Runs", "The runs of the study.", min_length=1, max_length=1000)
+    runs: list[RunConfig] = setting(..., "Runs", "The runs of the study.", min_length=1, max_length=MAX_RUNS)
 
     comparisons: list[ComparisonConfig] = setting(
         [], "Comparisons", "What the report says about differences between the runs.", max_length=1000
     )
+
+    @field_validator("runs", mode="after")
+    @classmethod
+    def _pretraining_is_shared(cls, runs: list[RunConfig]) -> list[RunConfig]:
+        return share_pretraining(runs)
 
     @property
     def cells(self) -> dict[str, list[RunConfig]]:
@@ -76,6 +92,18 @@ class StudyConfig(Settings):
         for run in self.runs:
             found.setdefault(run.name, []).append(run)
         return found
+
+    def parent_of(self, run: RunConfig) -> RunConfig | None:
+        """The run of the study that a run starts from: of that name with the same seed, else with its only seed.
+
+        None if the run starts from something outside of the study, or the name has several seeds and none fits.
+        """
+        if run.start_from == run.name:
+            return None
+        named = [other for other in self.runs if other.name == run.start_from]
+        return next(
+            (other for other in named if other.seed == run.seed), named[0] if len(named) == 1 else None
+        )
 
     def comparable(self, measure: ComparisonMeasure) -> list[str]:
         """The names that a comparison of this measure may give: evaluated cells, or the lines they lie on."""
@@ -104,7 +132,9 @@ class StudyConfig(Settings):
             for side in ("baseline", "other"):
                 name = getattr(comparison, side)
                 if name not in known:
-                    listed = ", ".join(map(repr, known)) or "none"
+                    closest = difflib.get_close_matches(name, known, n=MAX_NAMES, cutoff=0.0)
+                    listed = ", ".join(map(repr, known if len(known) <= MAX_NAMES else closest)) or "none"
+                    listed += ", ..." if len(known) > MAX_NAMES else ""
                     problems.append(
                         f"comparisons.{number}.{side}: there is no {kind} {name!r}; there are: {listed}"
                     )
@@ -200,7 +230,7 @@ def problems_of(error: ValidationError) -> list[Problem]:
         elif item["type"] == "missing":
             problems.append(Problem(place, "is required"))
         else:
-            message = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {_shown(item['input'])}"
+            message = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {shown(item['input'])}"
             problems.append(Problem(place, message))
     return problems
 
@@ -228,6 +258,7 @@ def _study_from_table(
 ) -> StudyConfig:
     single = "runs" not in table
     defaults: dict[str, Any] = {}
+    grid = table.pop("grid", {})
     if single:
         runs = [table]
         name = table.get("name")
@@ -238,20 +269,55 @@ def _study_from_table(
             raise ConfigError([Problem("runs", "expected [[runs]] tables")], origin)
         if not isinstance(defaults, dict):
             raise ConfigError([Problem("defaults", "expected a [defaults] table")], origin)
+        if "grid" in defaults:
+            raise ConfigError(
+                [Problem("defaults.grid", "the grid of all runs is a [grid] of its own")], origin
+            )
         head = {key: value for key, value in table.items() if key not in ("runs", "defaults")}
-    merged = [_with_defaults(defaults, run) for run in runs]
-    _inherit(merged)
-    paths = []
-    for override in overrides:
-        path, value = parse_override(override)
-        _apply(merged, path, value)
-        paths.append(path)
+    changes = [parse_override(override) for override in overrides]
+    finder = Finder(text, runs, defaults, overridden=[path for path, _ in changes], single=single)
     try:
-        return StudyConfig.model_validate({**head, "runs": merged})
+        finder.variants = variants = _expanded(runs, defaults, grid, changes)
+        return StudyConfig.model_validate({**head, "runs": [variant.table for variant in variants]})
     except ValidationError as error:
         problems = problems_of(error)
-    finder = _Finder(text, runs, defaults, overridden=paths, single=single)
+    except ConfigError as error:
+        problems = list(error.problems)
     raise ConfigError(list(dict.fromkeys(finder.found(problem) for problem in problems)), origin)
+
+
+def _expanded(
+    runs: list[dict[str, Any]], defaults: dict[str, Any], grid: Any, changes: list[tuple[list[str], Any]]
+) -> list[Variant]:
+    """The tables of all runs of a study: with its defaults and overrides, once for each combination of values."""
+    problems: list[Problem] = []
+    if isinstance(grid, dict):
+        grid = grid | {".".join(path[1:]): value for path, value in changes if path[0] == "grid"}
+    changes = [(path, value) for path, value in changes if path[0] != "grid"]
+
+    def axes(grid: Any, place: tuple[str, ...]) -> list[Axis]:
+        try:
+            return without(read_axes(grid, place), [tuple(path) for path, _ in changes])
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return []
+
+    shared = axes(grid, ("grid",))
+    templates = []
+    for number, run in enumerate(runs):
+        written = {key: value for key, value in run.items() if key != "grid"}
+        own = axes(run.get("grid", {}), ("runs", str(number), "grid"))
+        templates.append(Template(number, _with_defaults(defaults, written), written, own))
+    if problems:
+        raise ConfigError(problems)
+    for path, value in changes:
+        _apply([template.table for template in templates], path, value)
+    variants = expand(templates, shared)
+    # Once more, for what axes with tables have put over it.
+    for path, value in changes:
+        if path not in (["name"], ["start_from"]):
+            _apply([variant.table for variant in variants], path, value)
+    return variants
 
 
 def _with_defaults(defaults: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
@@ -266,19 +332,6 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         else:
             base[key] = copy.deepcopy(value)
     return base
-
-
-def _inherit(runs: list[dict[str, Any]]) -> None:
-    """A run that starts from an earlier run of the study has that run's network and source data."""
-    by_name: dict[Any, dict[str, Any]] = {}
-    for run in runs:
-        parent = by_name.get(run.get("start_from")) if isinstance(run.get("start_from"), str) else None
-        if parent is not None:
-            for key in ("model", "source"):
-                if key in parent:
-                    run.setdefault(key, copy.deepcopy(parent[key]))
-        if isinstance(run.get("name"), str):
-            by_name[run["name"]] = run
 
 
 def _apply(runs: list[dict[str, Any]], path: list[str], value: Any) -> None:
@@ -308,110 +361,3 @@ def _depth(value: Any) -> int:
         children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
         stack += [(child, level + isinstance(item, dict)) for child in children]
     return deepest
-
-
-def _shown(value: Any) -> str:
-    """A given value as a message shows it: numbers and texts, cut short where they are long."""
-    if isinstance(value, int) and abs(value) > 10**30:
-        return "a huge number"
-    if not isinstance(value, str | int | float | bool):
-        return type(value).__name__
-    return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
-
-
-class _Finder:
-    """Says where in a file a problem lies, in the words of the file: run names, `defaults`, `--set`, lines.
-
-    Args:
-        text: the file.
-        runs, defaults: its tables before they were merged.
-        overridden: key paths that an override has set.
-        single: whether the file is a single run, without `[[runs]]`.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        runs: list[dict[str, Any]],
-        defaults: dict[str, Any],
-        *,
-        overridden: list[list[str]],
-        single: bool,
-    ) -> None:
-        self.runs, self.defaults, self.overridden, self.single = runs, defaults, overridden, single
-        self.lines = _lines(text)
-
-    def found(self, problem: Problem) -> Problem:
-        """The same problem with its place as the file names it, and its line."""
-        parts = problem.place.split(".") if problem.place else []
-        if parts == ["runs"]:
-            return Problem(problem.place, problem.message, self._second_of_a_name())
-        if parts[:1] != ["runs"]:
-            return Problem(problem.place, problem.message, self._line(parts))
-        number, key = int(parts[1]), parts[2:]
-        own, inherited = _reach(self.runs[number], key), _reach(self.defaults, key)
-        # What is missing beside an overridden setting is missing because of the override.
-        beside = max(own, inherited) < len(key) and key[:-1] in [path[:-1] for path in self.overridden]
-        if key in self.overridden or beside:
-            return Problem("--set " + ".".join(key), problem.message)
-        if inherited > own:
-            return Problem(".".join(["defaults", *key]), problem.message, self._line(["defaults", *key]))
-        place, line = ([], []) if self.single else (["runs", self._name(number)], ["runs", str(number)])
-        return Problem(".".join(place + key), problem.message, self._line(line + key))
-
-    def _name(self, number: int) -> str:
-        name = self.runs[number].get("name")
-        if not isinstance(name, str) or not name:
-            return str(number + 1)
-        return name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
-
-    def _second_of_a_name(self) -> int | None:
-        names = [(run.get("name", "run"), run.get("seed", self.defaults.get("seed", 0))) for run in self.runs]
-        for number, name in enumerate(names):
-            if name in names[:number]:
-                return self._line(["runs", str(number), "name"])
-        return None
-
-    def _line(self, path: list[str]) -> int | None:
-        """The line that sets this path, or else the nearest table it would stand in."""
-        for length in range(len(path), 0, -1):
-            if tuple(path[:length]) in self.lines:
-                return self.lines[tuple(path[:length])]
-        return None
-
-
-def _reach(table: Any, path: list[str]) -> int:
-    """How many keys of a path a table has; an item of a list counts as there."""
-    for depth, part in enumerate(path):
-        if isinstance(table, list):
-            return len(path)
-        if not isinstance(table, dict) or part not in table:
-            return depth
-        table = table[part]
-    return len(path)
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table header and of each key; the n-th run's begin with ("runs", "n"), n from 0."""
-    lines: dict[tuple[str, ...], int] = {}
-    runs, inside_text = -1, False
-    section: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        began_inside = inside_text
-        if (stripped.count('"""') + stripped.count("'''")) % 2:
-            inside_text = not inside_text
-        if began_inside or stripped.startswith("#"):
-            continue
-        if stripped.startswith("["):
-            runs += stripped.startswith("[[runs]]")
-            section = _keys(stripped.strip("[").partition("]")[0], runs)
-            lines.setdefault(section, number)
-        elif "=" in stripped:
-            lines.setdefault((*section, *_keys(stripped.partition("=")[0], -1)), number)
-    return lines
-
-
-def _keys(dotted: str, run: int) -> tuple[str, ...]:
-    keys = tuple(part.strip().strip("\"'") for part in dotted.split("."))
-    return ("runs", str(run), *keys[1:]) if keys[0] == "runs" and run >= 0 else keys
