@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from engine.config import AttackConfig, DataConfig, StageName, StudyConfig, parse_study
+from engine.config import AttackConfig, DataConfig, ImportConfig, StageName, StudyConfig, parse_study
 from engine.control import Interrupted, RunControl
 from engine.errors import CartlError, CheckpointError, ConfigError, Problem, StoreError
 from engine.events import (
@@ -39,6 +39,7 @@ from engine.events import (
     RunRecord,
     RunsListed,
     RunState,
+    WeightsRecognised,
 )
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.workspace import Workspace
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 #: What identifies a run within a study: its name and its seed.
 RunKey = tuple[str, int]
+
+#: Names of requests that a caller tells apart by their `RequestFailed`.
+RECOGNISING, IMPORTING = "recognise the checkpoint", "import the checkpoint"
 
 
 def default_workspace() -> Path:
@@ -65,9 +69,14 @@ def data_folder() -> Path:
 
 def presets() -> dict[str, StudyConfig]:
     """The studies that come with the program, by short name ("demo", ...)."""
+    return {name: parse_study(text, origin=f"{name}.toml") for name, text in preset_texts().items()}
+
+
+def preset_texts() -> dict[str, str]:
+    """The settings files of these studies as they were written, with grids and comments."""
     found = sorted(files("engine").joinpath("presets").iterdir(), key=lambda item: item.name)
     return {
-        item.name.removesuffix(".toml"): parse_study(item.read_text(encoding="utf-8"), origin=item.name)
+        item.name.removesuffix(".toml"): item.read_text(encoding="utf-8")
         for item in found
         if item.name.endswith(".toml")
     }
@@ -138,6 +147,17 @@ class Session:
             self._wake.notify_all()
         return list(made.values())
 
+    def planned(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo | None]:
+        """For each run of a study what `submit` would go on with; None is made anew. Nothing is written.
+
+        Raises:
+            ConfigError: a run starts from something that does not exist or does not fit.
+            StoreError: the workspace cannot be read.
+        """
+        parents = self._parents(study)
+        earlier = self._earlier(study, parents) if resume else {}
+        return [earlier.get((run.name, run.seed)) for run in study.runs]
+
     def pause(self) -> None:
         """Pause the queue: the running run saves a checkpoint within one attack step and frees its memory."""
         with self._wake:
@@ -201,6 +221,36 @@ class Session:
             return RunOpened(inspect_weights(path, attack, data=data, data_root=data_folder()))
 
         self._ask("inspect the weights", inspect)
+
+    def recognise_weights(self, path: Path) -> None:
+        """Tell what a checkpoint of the CARTL authors' code is; answers with `WeightsRecognised` or `RequestFailed`."""
+
+        def recognise() -> EngineEvent:
+            from engine.importing import recognise_weights
+
+            return WeightsRecognised(str(path), recognise_weights(path))
+
+        self._ask(RECOGNISING, recognise)
+
+    def import_weights(
+        self, path: Path, config: ImportConfig, destination: Path, *, overwrite: bool = False
+    ) -> None:
+        """Import a checkpoint of the CARTL authors' code; answers with `Exported` or `RequestFailed`.
+
+        Args:
+            path: .pt, .pth or .safetensors, with their parameter names.
+            config: what the file cannot tell.
+            destination: ends in .safetensors or .pt; can be started from, attacked and inspected.
+            overwrite: replace an existing file.
+        """
+
+        def write() -> EngineEvent:
+            from engine.importing import import_weights
+
+            imported = import_weights(path, config, destination, overwrite=overwrite)
+            return Exported(str(destination), imported)
+
+        self._ask(IMPORTING, write)
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> None:
         """Write the weights after a training stage as .safetensors or .pt; their SHA-256 goes beside them."""
@@ -331,6 +381,8 @@ class Session:
         def work() -> None:
             try:
                 self.events.put(answer())
+            except ConfigError as error:
+                self.events.put(RequestFailed(request, str(error), problems=error.problems))
             except CartlError as error:
                 self.events.put(RequestFailed(request, str(error)))
             except Exception as error:

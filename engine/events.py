@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from engine.config import RunConfig, StageName
+from engine.config import ModelConfig, RunConfig, StageName
+from engine.errors import Problem
 
 RunState = Literal["created", "running", "paused", "stopped", "finished", "failed", "interrupted"]
 #: States in which nothing more will happen unless the user asks.
@@ -215,19 +216,74 @@ class RunOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """A file asked for was written."""
+class ForeignWeights:
+    """What a checkpoint of the CARTL authors' code tells about itself.
+
+    Attributes:
+        model: architecture, from names and shapes.
+        num_classes: K.
+        constrained_blocks: numbers 1..N of the blocks with spectrally normalised weights.
+        mean, std: of the pixels, red, green and blue, in input units, if the file holds them.
+        dropped: entries that are no part of the network's weights.
+    """
+
+    model: ModelConfig
+    num_classes: int
+    constrained_blocks: tuple[int, ...] = ()
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedWeights:
+    """What an import made: what was found, what was said, and what is worth knowing.
+
+    Attributes:
+        found: what the file told.
+        data: title of the data that the network was last trained on.
+        halved_blocks: among how many last blocks residual sums are halved.
+        mean, std: of the pixels, red, green and blue, in input units.
+        normalisation_from: where these come from, for people.
+        notes: sentences for the user.
+    """
+
+    found: ForeignWeights
+    data: str
+    halved_blocks: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    normalisation_from: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRecognised:
+    """Answer to `Session.recognise_weights`."""
 
     path: str
+    found: ForeignWeights
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file asked for was written; `imported` says from what, if it came from a foreign checkpoint."""
+
+    path: str
+    imported: ImportedWeights | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """Something asked for could not be done; `details` is for copying into a report."""
+    """Something asked for could not be done.
+
+    `details` is for copying into a report; `problems` are the settings that cannot be used, with their places.
+    """
 
     request: str
     message: str
     details: str = ""
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +304,7 @@ EngineEvent = (
     | LogAdded
     | Downloading
     | RunOpened
+    | WeightsRecognised
     | Exported
     | RequestFailed
     | QueueEmpty

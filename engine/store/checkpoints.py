@@ -240,8 +240,8 @@ def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a model's weights from .safetensors or .pt; returns name -> CPU tensor, and the metadata.
 
-    A .pt file holds the weights themselves or has them under "state_dict", "model" or "net". Where there is a
-    `<file>.sha256`, the file must match it.
+    A .pt file holds the weights themselves or has them under "state_dict", "model", "model_state_dict" or "net".
+    Where there is a `<file>.sha256`, the file must match it.
 
     Raises:
         UntrustedFileError, DamagedFileError, StoreError: see `load_checkpoint`.
@@ -260,7 +260,12 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         return load_file(path), metadata
     state = load_checkpoint(path)
     table = next(
-        (state[key] for key in ("state_dict", "model", "net") if isinstance(state.get(key), dict)), state
+        (
+            state[key]
+            for key in ("state_dict", "model", "model_state_dict", "net")
+            if isinstance(state.get(key), dict)
+        ),
+        state,
     )
     wrong = next((str(name) for name, value in table.items() if not isinstance(value, torch.Tensor)), None)
     if wrong is not None or not table:
