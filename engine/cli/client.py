@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from engine import api
 from engine.cli.progress import Display
-from engine.cli.report import format_seconds, percent
+from engine.cli.report import format_seconds, percent, run_title
 from engine.config import AttackConfig, DataConfig, StageName, StudyConfig
 from engine.errors import CartlError
 from engine.events import (
@@ -147,10 +147,10 @@ class Client:
             Paused: Ctrl+C was pressed; the running run is saved.
         """
         made = self._session.submit(study, resume=resume)
+        self.runs = {run.id: run for run in reversed(made)} | self.runs
         for run in made:
             if run.state == "finished":
-                self.display.line(f"{run.name} ({run.id}): finished before")
-        self.runs = {run.id: run for run in reversed(made)} | self.runs
+                self.display.line(f"{run_title(run, made)} ({run.id}): finished before")
         return self._follow([run.id for run in made])
 
     def resume(self, run_id: str) -> RunInfo:
@@ -250,11 +250,12 @@ class Client:
         if before is None or before.state == run.state:
             return
         if run.state == "running":
-            self.display.line(f"{run.name} ({run.id})")
+            self.display.line(f"{run_title(run, self.runs.values())} ({run.id})")
         elif run.state == "finished":
-            self.display.line(f"{run.name}: finished in {format_seconds(run.seconds)}")
+            title = run_title(run, self.runs.values())
+            self.display.line(f"{title}: finished in {format_seconds(run.seconds)}")
         elif run.state in ENDED and not run.reason:
-            self.display.line(f"{run.name}: {run.state}")
+            self.display.line(f"{run_title(run, self.runs.values())}: {run.state}")
 
     def _rows_added(self, event: RowsAdded, layout: StageLayout) -> None:
         columns = event.columns

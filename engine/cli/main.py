@@ -139,7 +139,16 @@ def _export_something(parser: argparse.ArgumentParser) -> Any:
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="change a setting of every run that has it, such as attack.epsilon=4/255; may be given repeatedly",
+        help="change a setting of every run that has it, such as attack.epsilon=4/255, also where the grid varies it; "
+        "grid.seed=[0,1,2] changes the grid itself; may be given repeatedly",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME",
+        help="make only the runs of this name (NAME@SEED: the one of this seed) and those that they start from; "
+        "may be given repeatedly",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the runs, with --resume also what there is of them; make nothing"
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true",

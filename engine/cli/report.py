@@ -36,10 +36,35 @@ def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def results_table(shown: Iterable[RunInfo], known: Mapping[str, RunInfo]) -> str:
+def results_table(shown: Sequence[RunInfo], known: Mapping[str, RunInfo]) -> str:
     """Compare finished runs: how they were trained, and what the attack left of their accuracy."""
     head = ("run", "pre-training", "transfer", "k", "clean %", "robust % (95 % interval)", "attack", "on")
-    return format_table(head, [_result_row(run, known) for run in shown])
+    return format_table(*_with_seeds(head, [_result_row(run, known) for run in shown], shown))
+
+
+def varied_studies(runs: Iterable[RunInfo]) -> set[str]:
+    """The studies that have runs of several seeds."""
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.study, set()).add(run.config.seed)
+    return {study for study, found in seeds.items() if len(found) > 1}
+
+
+def run_title(run: RunInfo, known: Iterable[RunInfo]) -> str:
+    """A run's name, with its seed where its study has several: "AT, k=3, seed 1"."""
+    return f"{run.name}, seed {run.config.seed}" if run.study in varied_studies(known) else run.name
+
+
+def _with_seeds(
+    head: Sequence[str], rows: Sequence[Sequence[str]], runs: Sequence[RunInfo]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Head and rows of a table of runs with a column of seeds behind the name, where a study has several."""
+    if not varied_studies(runs):
+        return head, rows
+    at = [*head].index("run" if "run" in head else "name") + 1
+    return (*head[:at], "seed", *head[at:]), [
+        (*row[:at], str(run.config.seed), *row[at:]) for row, run in zip(rows, runs, strict=True)
+    ]
 
 
 def _result_row(run: RunInfo, known: Mapping[str, RunInfo]) -> tuple[str, ...]:
@@ -65,7 +90,7 @@ def _result_row(run: RunInfo, known: Mapping[str, RunInfo]) -> tuple[str, ...]:
     )
 
 
-def runs_table(runs: Iterable[RunInfo]) -> str:
+def runs_table(runs: Sequence[RunInfo]) -> str:
     """List runs with their state, newest first as the engine gives them."""
     head = ("id", "name", "study", "state", "stage", "progress", "clean %", "robust %", "created")
     rows = []
@@ -84,7 +109,7 @@ def runs_table(runs: Iterable[RunInfo]) -> str:
                 datetime.datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M"),
             )
         )
-    return format_table(head, rows)
+    return format_table(*_with_seeds(head, rows, runs))
 
 
 def run_as_json(run: RunInfo) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from engine.config import (
     RunConfig,
     StageName,
     StudyConfig,
-    dump_study,
     load_study,
     parse_study,
     validate,
@@ -173,7 +172,8 @@ def presets(options: argparse.Namespace) -> int:
     """List the studies that come with the program, or print one as TOML."""
     if options.name:
         study = _preset(options.name, ())
-        say(report.as_json(study.model_dump(mode="json")) if options.json else dump_study(study).rstrip())
+        text = api.preset_texts()[options.name]
+        say(report.as_json(study.model_dump(mode="json")) if options.json else text.rstrip())
         return 0
     known = api.presets()
     if options.json:
@@ -200,7 +200,8 @@ def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            shown = ", ".join(item.id for item in fits[:5]) + (", ..." if len(fits) > 5 else "")
+            shown = ", ".join(f"{item.id} (seed {item.config.seed})" for item in fits[:8])
+            shown += ", ..." if len(fits) > 8 else ""
             raise UsageError(f"{len(fits)} runs fit {text!r}: {shown}. Name one by its id.")
     raise UsageError(f"There is no run {text!r} here. `cartl runs` lists the runs.")
 
@@ -213,11 +214,16 @@ def _preset(name: str, overrides: Sequence[str]) -> StudyConfig:
     known = api.presets()
     if name not in known:
         raise UsageError(f"There is no study file or preset {name!r}. The presets are: {', '.join(known)}.")
-    return parse_study(dump_study(known[name]), overrides) if overrides else known[name]
+    return parse_study(api.preset_texts()[name], overrides, origin=name) if overrides else known[name]
 
 
 def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str]) -> int:
     started = time.monotonic()
+    if options.only:
+        study = study.part(options.only)
+        words = [*words, *(word for name in options.only for word in ("--only", name))]
+    if options.dry_run:
+        return _tell_plan(study, options)
     go_on = _command(options, [*words, "--resume"], options.set)
     with showing() as display, _client(options, display) as client:
         if not options.resume and (unfinished := _unfinished(study, client.runs.values())):
@@ -238,9 +244,50 @@ def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str
 
 def _unfinished(study: StudyConfig, known: Iterable[RunInfo]) -> int:
     """Count the runs of this very study, by title and settings, that were begun and not finished."""
+    wanted = {(run.name, run.seed): run for run in study.runs}
     return sum(
-        item.study == study.title and item.state != "finished" and item.config in study.runs for item in known
+        item.study == study.title
+        and item.state != "finished"
+        and item.config == wanted.get((item.name, item.config.seed))
+        for item in known
     )
+
+
+def _tell_plan(study: StudyConfig, options: argparse.Namespace) -> int:
+    """List the runs of a study and what `--resume` would keep of them; makes nothing."""
+    plan = []
+    for config, kept in zip(
+        study.runs, api.Session(options.workspace).planned(study, resume=options.resume), strict=True
+    ):
+        parent = study.parent_of(config)
+        other_seed = parent is not None and parent.seed != config.seed
+        plan.append(
+            {
+                "name": config.name,
+                "seed": config.seed,
+                "start_from": f"{config.start_from}@{parent.seed}"
+                if parent and other_seed
+                else config.start_from,
+                "state": kept.state if kept else None,
+                "id": kept.id if kept else None,
+            }
+        )
+    if options.json:
+        say(report.as_json({"study": study.title, "runs": plan}))
+        return 0
+    rows = [
+        (
+            str(row["name"]),
+            str(row["seed"]),
+            str(row["start_from"] or report.NOTHING),
+            str(row["state"] or "new"),
+        )
+        for row in plan
+    ]
+    say(report.format_table(("run", "seed", "starts from", "state"), rows))
+    finished = sum(row["state"] == "finished" for row in plan)
+    say(f"{len(plan)} runs, {finished} of them finished. Nothing was made.")
+    return 0
 
 
 def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.Namespace) -> RunConfig:
@@ -308,7 +355,8 @@ def _tell(
             say("\n" + report.results_table(attacked, client.runs) + "\n")
         for item in made:
             if item.state != "finished":
-                say(f"{item.name}: {item.state}" + (f": {item.reason}" if item.reason else ""))
+                title = report.run_title(item, made)
+                say(f"{title}: {item.state}" + (f": {item.reason}" if item.reason else ""))
         say("Run files:")
         for item in made:
             say(f"  {item.path}")

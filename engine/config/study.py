@@ -105,6 +105,34 @@ class StudyConfig(Settings):
             (other for other in named if other.seed == run.seed), named[0] if len(named) == 1 else None
         )
 
+    def part(self, names: Iterable[str]) -> StudyConfig:
+        """The cells of these names ("NAME@SEED" names one run), what they start from, and comparisons between them.
+
+        Raises:
+            ConfigError: there is no such cell or run.
+        """
+        chosen: set[tuple[str, int]] = set()
+        problems = []
+        for text in names:
+            name, _, seed = text.rpartition("@")
+            found = self.cells.get(text) or [r for r in self.cells.get(name, ()) if str(r.seed) == seed]
+            if not found:
+                close = difflib.get_close_matches(text, list(self.cells), n=3) or list(self.cells)[:MAX_NAMES]
+                problems.append(
+                    Problem("--only", f"there is no run {text!r}; there are: {', '.join(map(repr, close))}")
+                )
+            for run in found:
+                step: RunConfig | None = run
+                while step is not None and (step.name, step.seed) not in chosen:
+                    chosen.add((step.name, step.seed))
+                    step = self.parent_of(step)
+        if problems:
+            raise ConfigError(problems)
+        runs = [run for run in self.runs if (run.name, run.seed) in chosen]
+        smaller = self.model_copy(update={"runs": runs, "comparisons": []})
+        kept = [c for c in self.comparisons if {c.baseline, c.other} <= set(smaller.comparable(c.measure))]
+        return smaller.model_copy(update={"comparisons": kept})
+
     def comparable(self, measure: ComparisonMeasure) -> list[str]:
         """The names that a comparison of this measure may give: evaluated cells, or the lines they lie on."""
         names = (run.name for run in self.runs if run.attack is not None)
