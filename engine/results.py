@@ -10,13 +10,19 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from engine.config import ComparisonConfig, RunConfig, Settings, StudyConfig, line_name
+from engine.config import (
+    ComparisonConfig,
+    Settings,
+    StudyConfig,
+    line_name,
+)
 from engine.events import RunInfo
+from engine.lineage import K_SETTINGS, ancestry, evaluation_key, method_title, settings_of
 from engine.statistics import Estimate, estimate, estimate_share, pareto, value_along
 
 NOTHING = "-"
@@ -38,8 +44,7 @@ MEASURE_TITLES = {
     "robust_accuracy": "robust accuracy",
     "robust_at_equal_clean": "robust accuracy at equal clean accuracy",
 }
-_METHODS = {"fdm": "FDM", "neft": "NEFT", "trades": "TRADES", "lwf": "LwF", "adversarial": "adversarial (AT)"}
-_FINETUNING_METHODS = {**_METHODS, "adversarial": "adversarial"}
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ class Results:
     trained: tuple[RunInfo, ...] = ()
     unfinished: tuple[RunInfo, ...] = ()
     missing: tuple[tuple[str, int], ...] = ()
-    left_out: tuple[tuple[RunInfo, str], ...] = field(default=())
+    left_out: tuple[tuple[RunInfo, str], ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -220,16 +225,275 @@ class Results:
         return tuple(cell for evaluation in self.evaluations for cell in evaluation.cells)
 
 
-def parent_of(run: RunInfo, known: Mapping[str, RunInfo]) -> RunInfo | None:
-    """Find the run that another one started from; None if it is not in the workspace."""
-    return known.get(run.parent)
+def study_runs(title: str, known: Mapping[str, RunInfo]) -> list[RunInfo]:
+    """The runs of the workspace that belong to the study of this title, oldest first."""
+    return sorted((run for run in known.values() if run.study == title), key=lambda run: run.created)
 
 
-def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:
-    """The run, the run it started from, and so on, as far as they are in the workspace."""
-    chain = [run]
-    seen = {run.id}
-    while (parent := parent_of(chain[-1], known)) is not None and parent.id not in seen:
-        chain.append(parent)
-        seen.add(parent.id)
-    return chain
+def cells_of(
+    runs: Iterable[RunInfo], known: Mapping[str, RunInfo], study: StudyConfig | None = None
+) -> list[Cell]:
+    """Gather finished runs with a result into cells, in the order of the study or in that of the runs.
+
+    Where runs of one name and evaluation have different settings, only those are taken that the study asks for, else
+    the newest; of several runs with one seed, the newest.
+
+    Args:
+        runs: the runs of one study.
+        known: every run of the workspace by id, among them those that the runs started from.
+        study: which settings go first, and the order.
+    """
+    return _gather(runs, known, study)[0]
+
+
+def _gather(
+    runs: Iterable[RunInfo], known: Mapping[str, RunInfo], study: StudyConfig | None
+) -> tuple[list[Cell], list[tuple[RunInfo, str]]]:
+    finished = [run for run in runs if run.state == "finished" and run.result is not None]
+    chains = {run.id: tuple(ancestry(run, known)) for run in finished}
+    settings = {run.id: settings_of(chains[run.id]) for run in finished}
+    planned = {(run.name, run.seed): run for run in study.runs} if study else {}
+    cells, left_out = [], []
+    for _, alike in _grouped(finished, lambda run: (run.name, evaluation_key(chains[run.id]))):
+        variants = _grouped(alike, lambda run: _fingerprint(settings[run.id], ("start_from",)))
+        chosen = max(
+            (variant for _, variant in variants),
+            key=lambda variant: (
+                any(run.config == planned.get((run.name, run.config.seed)) for run in variant),
+                max(run.created for run in variant),
+            ),
+        )
+        newest = {run.config.seed: run for run in sorted(chosen, key=lambda run: run.created)}
+        for run in alike:
+            if run not in chosen:
+                left_out.append((run, "other settings than the runs of this name that are shown"))
+            elif run is not newest[run.config.seed]:
+                left_out.append((run, "made again with the same settings and seed"))
+        kept = [newest[seed] for seed in sorted(newest)]
+        cells.append(_cell(kept, [chains[run.id] for run in kept], settings[kept[0].id]))
+    order = {name: number for number, name in enumerate(study.cells)} if study else {}
+    return sorted(cells, key=lambda cell: order.get(cell.name, len(order))), left_out
+
+
+def _cell(runs: Sequence[RunInfo], chains: Sequence[tuple[RunInfo, ...]], settings: dict[str, Any]) -> Cell:
+    first, chain = runs[0], chains[0]
+    pretraining = next((run.config.pretraining for run in chain if run.config.pretraining), None)
+    finetuning = next((run.config.finetuning for run in chain if run.config.finetuning), None)
+    trained = finetuning or pretraining
+    k = trained.notation().get("k") if trained else None
+    if pretraining is not None:
+        same_k = pretraining.notation().get("k") == k
+        source = method_title(pretraining, ("k",) if same_k else ())
+    else:
+        start = chain[-1].config.start_from
+        source = f"from {Path(start).name}" if start else NOTHING
+    results = [run.result for run in runs if run.result is not None]
+    return Cell(
+        name=first.name,
+        line=line_name(first.name),
+        data=results[0].data,
+        attack=results[0].attack,
+        samples=results[0].samples,
+        pretraining=source,
+        transfer=method_title(finetuning, ("k",)) if finetuning else NOTHING,
+        k=int(k) if k else None,
+        settings=settings,
+        runs=tuple(runs),
+        chains=tuple(chains),
+        clean=estimate_share([result.clean_accuracy for result in results]),
+        robust=estimate_share([result.robust_accuracy for result in results]),
+    )
+
+
+def lines_of(cells: Iterable[Cell]) -> list[Line]:
+    """Join the cells of one evaluation whose settings differ only in k, in the order of the cells."""
+    lines = []
+    for _, group in _grouped(cells, lambda cell: _fingerprint(cell.settings, K_SETTINGS)):
+        depths = {tuple(cell.settings.get(key) for key in K_SETTINGS) for cell in group}
+        # Equal settings under two names are two lines; other names for other k are one.
+        apart = (
+            [group]
+            if len(depths) == len(group)
+            else [part for _, part in _grouped(group, lambda cell: cell.line)]
+        )
+        for part in apart:
+            names = tuple(dict.fromkeys(cell.line for cell in part))
+            ordered = sorted(part, key=lambda cell: (cell.k or 0, cell.clean.mean))
+            lines.append(Line(names[0], tuple(ordered), names))
+    taken = [name for line in lines for name in line.names]
+    return [
+        line if taken.count(line.name) == 1 else Line(line.cells[0].name, line.cells, line.names)
+        for line in lines
+    ]
+
+
+def results_of(
+    runs: Iterable[RunInfo],
+    known: Mapping[str, RunInfo],
+    study: StudyConfig | None = None,
+    *,
+    comparisons: Iterable[ComparisonConfig] | None = None,
+) -> Results:
+    """Everything that the runs of a study tell.
+
+    Args:
+        runs: the runs of one study, such as `study_runs` gives.
+        known: every run of the workspace by id.
+        study: its settings, if at hand: they say which runs are missing and which settings are meant.
+        comparisons: questions; those of the study if left out.
+    """
+    runs = list(runs)
+    cells, left_out = _gather(runs, known, study)
+    evaluations = []
+    for _, group in _grouped(cells, lambda cell: evaluation_key(cell.chains[0])):
+        points = [(cell.clean.mean, cell.robust.mean) for cell in group]
+        front = frozenset(cell.name for cell, free in zip(group, pareto(points), strict=True) if free)
+        first = group[0]
+        evaluations.append(
+            Evaluation(first.data, first.attack, first.samples, tuple(group), tuple(lines_of(group)), front)
+        )
+    evaluations = _told_apart(evaluations)
+    evaluations.sort(key=lambda item: -sum(cell.transfer != NOTHING for cell in item.cells))
+
+    done = {(run.name, run.config.seed, _plain(run.config)) for run in runs if run.state == "finished"}
+    newest = {(run.name, run.config.seed): run for run in sorted(runs, key=lambda run: run.created)}
+    unfinished = tuple(
+        run for key, run in newest.items()
+        if run.state != "finished" and (*key, _plain(run.config)) not in done
+    )  # fmt: skip
+    asked = (study.comparisons if study else ()) if comparisons is None else comparisons
+    return Results(
+        evaluations=tuple(evaluations),
+        comparisons=tuple(answer for config in asked for answer in compare(evaluations, config, unfinished)),
+        trained=tuple(run for run in newest.values() if run.state == "finished" and run.result is None),
+        unfinished=unfinished,
+        missing=tuple(
+            (run.name, run.seed)
+            for run in (study.runs if study else ())
+            if (run.name, run.seed) not in newest
+        ),
+        left_out=tuple(left_out),
+    )
+
+
+def compare(
+    evaluations: Sequence[Evaluation], config: ComparisonConfig, unfinished: Iterable[RunInfo] = ()
+) -> list[Comparison]:
+    """Answer one question, once for every evaluation that has both sides; see `MEASURED` for how.
+
+    Differences are taken between runs of the same seed. For lines, a seed counts only if every cell of both lines has
+    a run with it, so that each seed compares the same points.
+
+    Args:
+        evaluations: where to look.
+        config: the question.
+        unfinished: runs that may be missed; those of either side are named in the notes.
+    """
+    sides = (config.baseline, config.other)
+    of_line = config.measure == "robust_at_equal_clean"
+    late = [
+        f"{run.name}, seed {run.config.seed}: {run.state}{f', {run.reason}' if run.reason else ''}"
+        for run in unfinished
+        if (line_name(run.name) if of_line else run.name) in sides
+    ]
+    answers = []
+    absent = set(sides)
+    for evaluation in evaluations:
+        found = [_side(evaluation, name, of_line) for name in sides]
+        absent -= {name for name, lines in zip(sides, found, strict=True) if lines}
+        if all(found):
+            notes = [
+                f"{name!r} is {len(lines)} lines here, which differ in {', '.join(_differing(lines))}"
+                for name, lines in zip(sides, found, strict=True)
+                if len(lines) > 1
+            ]
+            pairs, skipped = ([], []) if notes else _pairs(found[0][0], found[1][0], config)
+            answers.append(_answer(config, evaluation.title, pairs, [*notes, *skipped, *late]))
+    if not answers:
+        why = [f"there is no finished run of {name!r}" for name in sides if name in absent]
+        apart = ["the two were not attacked in the same way on the same test images"]
+        answers.append(_answer(config, "", [], [*(why or apart), *late]))
+    return answers
+
+
+def _side(evaluation: Evaluation, name: str, of_line: bool) -> list[Line]:
+    if of_line:
+        return [line for line in evaluation.lines if name in line.names]
+    return [Line(name, (cell,), (name,)) for cell in evaluation.cells if cell.name == name]
+
+
+def _pairs(baseline: Line, other: Line, config: ComparisonConfig) -> tuple[list[Pair], list[str]]:
+    """What each seed that both sides have in full gives, and which seeds had to be left out."""
+    pairs, notes = [], []
+    for seed in sorted({*baseline.seeds, *other.seeds}):
+        lacking = [*baseline.lacking(seed), *other.lacking(seed)]
+        if lacking:
+            listed = ", ".join(map(repr, dict.fromkeys(lacking)))
+            notes.append(f"seed {seed} is left out: there is no result of {listed} with it")
+        elif config.measure == "robust_at_equal_clean":
+            clean = min(max(clean for clean, _ in line.points(seed)) for line in (baseline, other))
+            pairs.append(
+                Pair(
+                    seed,
+                    value_along(baseline.points(seed), clean),
+                    value_along(other.points(seed), clean),
+                    clean,
+                )
+            )
+        else:
+            of_clean = config.measure == "clean_accuracy"
+            values = [
+                line.cells[0].clean_by_seed[seed] if of_clean else line.cells[0].robust_by_seed[seed]
+                for line in (baseline, other)
+            ]
+            pairs.append(Pair(seed, *values))
+    return pairs, notes
+
+
+def _answer(
+    config: ComparisonConfig, evaluation: str, pairs: Sequence[Pair], notes: Sequence[str]
+) -> Comparison:
+    difference = estimate([pair.other - pair.baseline for pair in pairs])
+    verdict: Verdict
+    if difference.over == "nothing":
+        verdict = "no interval" if pairs else "no data"
+    elif difference.low <= 0 <= difference.high:
+        verdict = "not shown"
+    else:
+        verdict = "shown" if (difference.low > 0) == (config.expected == "more") else "opposite"
+    return Comparison(config, evaluation, tuple(pairs), difference, verdict, tuple(notes))
+
+
+def _differing(lines: Sequence[Line]) -> list[str]:
+    """Dotted names of the settings, but for k, in which lines differ."""
+    tables = [line.cells[0].settings for line in lines]
+    keys = dict.fromkeys(key for table in tables for key in table if key not in K_SETTINGS)
+    return [key for key in keys if len({json.dumps(table.get(key)) for table in tables}) > 1]
+
+
+def _told_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Evaluations of one title say in which settings they differ."""
+    told = []
+    for _, group in _grouped(evaluations, lambda item: item.title):
+        keys = [evaluation_key(item.cells[0].chains[0]) for item in group]
+        for item, key in zip(group, keys, strict=True):
+            others = [pair for pair in key if not all(pair in other for other in keys)]
+            extra = "".join(f", {name} {value}" for name, value in others)
+            told.append(replace(item, attack=item.attack + extra))
+    return told
+
+
+def _fingerprint(settings: Mapping[str, Any], without: Collection[str]) -> str:
+    return json.dumps({key: value for key, value in settings.items() if key not in without}, sort_keys=True)
+
+
+def _plain(settings: Settings) -> str:
+    return settings.model_dump_json()
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> list[tuple[Any, list[Item]]]:
+    """Items with equal keys together, in the order in which keys first come."""
+    groups: dict[Any, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.items())
