@@ -90,7 +90,11 @@ def estimate_share(intervals: Sequence[Interval]) -> Estimate:
         return Estimate(only.value, only.low, only.high, 1, "images")
     over_seeds = estimate([interval.value for interval in intervals])
     return Estimate(
-        over_seeds.mean, max(0.0, over_seeds.low), min(1.0, over_seeds.high), over_seeds.count, over_seeds.over
+        over_seeds.mean,
+        max(0.0, over_seeds.low),
+        min(1.0, over_seeds.high),
+        over_seeds.count,
+        over_seeds.over,
     )
 
 
