@@ -5,6 +5,7 @@ Called on the engine thread.
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import engine
@@ -178,7 +180,12 @@ class Runner:
         """Record what exact repetition depends on, and say so if it changed since the run began."""
         now = {"device": str(self.device), "threads": threads, "torch": torch.__version__}
         before = [entry for entry in self.folder.read_journal() if entry["kind"] == "machine"]
-        self.folder.journal("machine", **now, program=engine.__version__)
+        versions = {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "program": engine.__version__,
+        }
+        self.folder.journal("machine", **now, **versions, system=platform.platform())
         changed = [key for key in now if before and before[0].get(key) != now[key]]
         if changed:
             parts = ", ".join(f"{key} {before[0].get(key)} -> {now[key]}" for key in changed)
