@@ -105,7 +105,8 @@ def import_weights(
     found = checkpoint.found
     _check_consistent(config, found)
     mean, std, origin = _normalisation(config, found)
-    weights = translate(_fold(checkpoint, config.spectral_bound))
+    notes: list[str] = []
+    weights = translate(_fold(checkpoint, config.spectral_bound, notes))
     weights |= {
         name: torch.tensor(value).reshape(1, 3, 1, 1) for name, value in (("mean", mean), ("std", std))
     }
@@ -119,7 +120,6 @@ def import_weights(
     save_weights(destination, weights, spec.to_metadata())
     title = datasets.entry(config.data.name).title
     expected = NUM_CLASSES.get(config.data.name)
-    notes = []
     if expected not in (None, found.num_classes):
         notes.append(
             f"The network tells {found.num_classes} classes apart, {title} has {expected}: it can be transferred, "
@@ -150,10 +150,8 @@ def _recognise(path: Path, tensors: Mapping[str, Tensor]) -> _Checkpoint:
     weights |= {name: torch.zeros((), dtype=torch.int64) for name in missing_counters}
     constrained = {
         int(name.split(".")[1])
-        for name in translate(
-            {name: tensor for name, tensor in weights.items() if name.endswith("weight_orig")}
-        )
-        if name.startswith("blocks.")
+        for name in translate(weights)
+        if name.startswith("blocks.") and name.endswith("parametrizations.weight.original")
     }
     mean, std = (_triple(normalisation, what) for what in ("mean", "std"))
     both = mean is not None and std is not None
@@ -358,11 +356,14 @@ def _normalisation(config: ImportConfig, found: ForeignWeights) -> tuple[Triple,
     return *KNOWN_NORMALISATION[config.data.name], f"the authors' for {title}"
 
 
-def _fold(checkpoint: _Checkpoint, bound: float | None) -> dict[str, Tensor]:
+def _fold(checkpoint: _Checkpoint, bound: float | None, notes: list[str]) -> dict[str, Tensor]:
     """Write spectrally normalised weights out as plain ones: beta * W / (u^T W v), u and v as stored.
 
+    A network whose u and v never met their weight may have a negative sigma; it computes with that, so it is kept
+    and noted.
+
     Raises:
-        CheckpointError: a sigma is not above zero.
+        CheckpointError: a sigma is zero or not finite.
     """
     weights = checkpoint.weights
     if bound is None:
@@ -372,10 +373,14 @@ def _fold(checkpoint: _Checkpoint, bound: float | None) -> dict[str, Tensor]:
         if name.endswith("weight_orig"):
             target = name.removesuffix("_orig")
             sigma = torch.dot(weights[f"{target}_u"], torch.mv(weight.flatten(1), weights[f"{target}_v"]))
-            if not 0 < float(sigma) < torch.inf:
+            if not torch.isfinite(sigma) or not sigma:
                 raise CheckpointError(
                     f"{checkpoint.path} cannot be imported: the spectral norm u^T W v of {target} is {float(sigma):g}, "
-                    "expected a number above 0; the checkpoint is damaged"
+                    "by which nothing can be divided; the checkpoint is damaged"
+                )
+            if sigma < 0:
+                notes.append(
+                    f"The spectral norm u^T W v of {target} is {float(sigma):.3g}: its u and v were hardly trained."
                 )
             plain[target] = bound * weight / sigma
     return plain

@@ -16,8 +16,8 @@ from typing import TypeVar
 from engine import api
 from engine.cli.progress import Display
 from engine.cli.report import format_seconds, percent, run_title
-from engine.config import AttackConfig, DataConfig, StageName, StudyConfig
-from engine.errors import CartlError
+from engine.config import AttackConfig, DataConfig, ImportConfig, StageName, StudyConfig
+from engine.errors import CartlError, ConfigError
 from engine.events import (
     ENDED,
     AttackProgress,
@@ -129,6 +129,13 @@ class Client:
         self._session.inspect_weights(path, attack, data)
         return self._wait(RunOpened, "inspect the weights").record
 
+    def import_weights(
+        self, path: Path, config: ImportConfig, destination: Path, *, overwrite: bool
+    ) -> Exported:
+        """Import a checkpoint of the CARTL authors' code; raises CartlError if it cannot be read or written."""
+        self._session.import_weights(path, config, destination, overwrite=overwrite)
+        return self._wait(Exported, api.IMPORTING)
+
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> str:
         """Write weights and return the path of the file; raises CartlError if they cannot be written."""
         self._session.export_weights(run_id, stage, destination)
@@ -204,7 +211,7 @@ class Client:
             if isinstance(event, kind):
                 return event
             if isinstance(event, RequestFailed) and event.request in (request, *FATAL):
-                raise CartlError(event.message)
+                raise ConfigError(event.problems) if event.problems else CartlError(event.message)
             if self._signals.number:
                 raise Paused(self._signals.number)
 

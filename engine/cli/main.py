@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from engine import __version__, api
-from engine.cli import report, verbs
+from engine.cli import report, verbs, weights
 from engine.cli.client import Paused
-from engine.config import AttackConfig, DataConfig, MachineConfig
+from engine.config import AttackConfig, DataConfig, ImportConfig, MachineConfig
 from engine.errors import CartlError, ConfigError
 
 EXIT_CODES = "Exit codes: 0 done, 1 a run did not finish, 2 wrong use or settings, 130 paused with Ctrl+C."
@@ -121,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     child.set_defaults(verb=_export_something(child))
 
     child = verb(
+        "import", weights.import_checkpoint, "make weights of this program from a checkpoint of the CARTL authors' code",
+        "Architecture and classes are read from the file; what it cannot tell is asked for.",
+    )  # fmt: skip
+    _add_import_options(child)
+
+    child = verb(
         "presets", verbs.presets, "list the studies that come with the program, or print one as TOML"
     )
     child.add_argument("name", nargs="?", metavar="NAME", help="print this one")
@@ -165,6 +171,26 @@ def _add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[
     for name in ("name", "path", "image_size", "test_size", "seed"):
         flag = "--data" if name == "name" else _flag(f"data_{name}")
         _add_setting(group, flag, f"data_{name}", DataConfig.model_fields[name])
+
+
+def _add_import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pt, .pth or .safetensors file")
+    parser.add_argument(
+        "--to", metavar="FILE", help="the .safetensors or .pt file to write; else beside the checkpoint"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    fields = ImportConfig.model_fields
+    name, help = DataConfig.model_fields["name"], fields["data"].description
+    group = parser.add_argument_group("what the file cannot tell")
+    group.add_argument(
+        "--data", dest="data_name", required=True, choices=get_args(name.annotation), help=help
+    )
+    for field in ("path", "image_size"):
+        _add_setting(group, _flag(f"data_{field}"), f"data_{field}", DataConfig.model_fields[field])
+    for field, kind, metavar in (("halved_blocks", int, "K"), ("spectral_bound", float, "BETA")):
+        group.add_argument(_flag(field), type=kind, metavar=metavar, help=fields[field].description)
+    for field in ("mean", "std"):
+        group.add_argument(_flag(field), nargs=3, metavar=("R", "G", "B"), help=fields[field].description)
 
 
 def _flag(name: str) -> str:
