@@ -6,7 +6,8 @@
     conv2_x.0 ... conv5_x.n-1                 blocks.1 ...                  ResNet
     bn1                                       blocks.3n+1.bn                wide ResNet
     fc                                        blocks.N
-    convShortcut, residual_function           shortcut, branch
+    convShortcut                              shortcut                      wide ResNet
+    shortcut, residual_function               shortcut, branch              ResNet
     weight_orig, weight_u, weight_v           parametrizations.weight.original, .0.u, .0.v
 
 Only names are read; nothing of their code is needed.
@@ -26,7 +27,8 @@ _PLACE = re.compile(
     r"(?P<place>conv1|bn1|fc|block(?P<wide>[1-3])\.layer\.(?P<n>[0-9]{1,3})|conv(?P<stage>[2-5])_x\.(?P<m>[0-9]{1,3}))"
     r"\.(?P<rest>.+)"
 )
-_PARTS = {"convShortcut": "shortcut", "residual_function": "branch"}
+_WIDE_PARTS = {"convShortcut": "shortcut"}
+_RESNET_PARTS = {"residual_function": "branch"}
 _PARAMETERS = {
     "weight_orig": "parametrizations.weight.original",
     "weight_u": "parametrizations.weight.0.u",
@@ -40,6 +42,11 @@ class Layout:
 
     wide: bool
     counts: tuple[int, ...]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The modules within a residual block that are called otherwise: their name -> ours."""
+        return _WIDE_PARTS if self.wide else _RESNET_PARTS
 
     def places(self) -> dict[str, str]:
         """The place of every module with parameters: their name -> ours."""
@@ -88,26 +95,27 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a name fits neither network.
     """
-    places = layout_of(state).places()
-    return {_our_name(name, places): tensor for name, tensor in state.items()}
+    layout = layout_of(state)
+    places = layout.places()
+    return {_our_name(name, layout, places): tensor for name, tensor in state.items()}
 
 
 def their_name(name: str, layout: Layout) -> str:
     """Their name of a parameter of ours that is neither `mean` nor `std`."""
     for theirs, ours in layout.places().items():
         if name.startswith(ours + "."):
-            words = {our: their for their, our in _PARTS.items()}
+            words = {our: their for their, our in layout.parts.items()}
             rest = name.removeprefix(ours + ".").split(".")
             return ".".join([theirs, *(words.get(word, word) for word in rest)])
     return name
 
 
-def _our_name(name: str, places: Mapping[str, str]) -> str:
+def _our_name(name: str, layout: Layout, places: Mapping[str, str]) -> str:
     found = _PLACE.fullmatch(name)
     if found is None or found["place"] not in places:
         raise _unknown(name)
     *parts, parameter = found["rest"].split(".")
-    words = [_PARTS.get(part, part) for part in parts]
+    words = [layout.parts.get(part, part) for part in parts]
     return ".".join([places[found["place"]], *words, _PARAMETERS.get(parameter, parameter)])
 
 
