@@ -1,0 +1,320 @@
+"""The trade-off plot as SVG: clean against robust accuracy, one line a method through its k."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from engine.results import Cell, Evaluation, Line
+from engine.statistics import Estimate
+
+#: Okabe & Ito's palette for all kinds of colour vision, without its yellow, which vanishes on white.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F")
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 3")
+#: Markers as polygons of radius 1; none is the circle.
+MARKERS: tuple[tuple[tuple[float, float], ...], ...] = (
+    (),
+    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    ((0, -1.25), (1.1, 0.8), (-1.1, 0.8)),
+    ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+    ((0, 1.25), (1.1, -0.8), (-1.1, -0.8)),
+    ((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2),
+     (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
+    ((0, -1.25), (1.19, -0.39), (0.73, 1.0), (-0.73, 1.0), (-1.19, -0.39)),
+)  # fmt: skip
+
+WIDTH, LEFT, RIGHT, TOP, HEIGHT = 760.0, 66.0, 18.0, 14.0, 420.0
+LEGEND_TOP, LEGEND_ROW, BELOW = 66.0, 22.0, 8.0
+RADIUS = 5.0
+LABEL_SIZE, LABEL_WIDTH, LABEL_HEIGHT = 11, 6.1, 12.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on the page, from its upper left to its lower right corner."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def shared(self, other: Box) -> float:
+        """The area that both cover."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return width * height if width > 0 and height > 0 else 0.0
+
+    def crossed(self, start: tuple[float, float], end: tuple[float, float]) -> bool:
+        """Whether a straight line runs through it, looked at in steps of about a pixel and a half."""
+        steps = max(1, int(math.dist(start, end) / 1.5))
+        return any(
+            self.x0 <= start[0] + (end[0] - start[0]) * part / steps <= self.x1
+            and self.y0 <= start[1] + (end[1] - start[1]) * part / steps <= self.y1
+            for part in range(steps + 1)
+        )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of percent and where it lies on the page."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, percent: float) -> float:
+        """Place of a value."""
+        return self.start + (percent - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def kept(self, percent: float) -> float:
+        """Place of a value, or of the end of the axis beyond which it lies."""
+        return self.at(min(max(percent, self.low), self.high))
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round values along the axis, four to nine of them."""
+        step = tick_step(self.high - self.low)
+        first = math.ceil(self.low / step - 1e-9)
+        return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def tick_step(span: float) -> float:
+    """Distance of ticks, 1, 2 or 5 times a power of ten, that gives four to nine over a span."""
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    return max(step for step in (power, 2 * power, 5 * power) if step <= span / 4)
+
+
+def trade_off_svg(evaluation: Evaluation, *, title: str = "") -> str:
+    """Draw the cells of an evaluation as a picture of its own, legend included.
+
+    Neutral parts take the colour of the surrounding text, so that the picture suits light and dark pages.
+    """
+    across = _axis([cell.clean for cell in evaluation.cells], LEFT, WIDTH - RIGHT)
+    upward = _axis([cell.robust for cell in evaluation.cells], TOP + HEIGHT, TOP)
+    height = TOP + HEIGHT + LEGEND_TOP + LEGEND_ROW * (len(evaluation.lines) + 1) + BELOW
+    heading = title or "Clean against robust accuracy"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}" '
+        f'height="{height:g}" role="img" color="#1c1f23" font-family="system-ui, Segoe UI, Helvetica, Arial, '
+        f'sans-serif" font-size="12" class="trade-off">',
+        f"<title>{escape(heading)}</title>",
+        f"<desc>{escape(_described(evaluation))}</desc>",
+        *_frame(evaluation, across, upward),
+        *_front(evaluation, across, upward),
+    ]
+    for number, line in enumerate(evaluation.lines):
+        parts += _drawn(evaluation, line, number, across, upward)
+    parts += _labels(evaluation, across, upward)
+    parts += _legend(evaluation)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _axis(estimates: Sequence[Estimate], start: float, end: float) -> Axis:
+    """Room for every mean and, up to a limit, for its interval: one wide interval must not squeeze all the rest."""
+    means = [100 * item.mean for item in estimates]
+    spread = max(max(means) - min(means), 4.0)
+    low = max(min(means) - spread, min(100 * item.low for item in estimates))
+    high = min(max(means) + spread, max(100 * item.high for item in estimates))
+    margin = 0.06 * max(high - low, 4.0)
+    return Axis(max(low - margin, -2.0), min(high + margin, 102.0), start, end)
+
+
+def _described(evaluation: Evaluation) -> str:
+    """The picture in words, for those who cannot see it."""
+    cells = "; ".join(
+        f"{cell.name}: clean {100 * cell.clean.mean:.1f} %, robust {100 * cell.robust.mean:.1f} %"
+        for cell in evaluation.cells
+    )
+    return f"{evaluation.title}. {cells}."
+
+
+def _frame(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]:
+    bottom, right = TOP + HEIGHT, WIDTH - RIGHT
+    yield '<g stroke="currentColor" stroke-opacity="0.16" stroke-width="1">'
+    for tick in across.ticks:
+        x = across.at(tick)
+        yield f'<line x1="{x:.1f}" y1="{TOP:g}" x2="{x:.1f}" y2="{bottom:g}"/>'
+    for tick in upward.ticks:
+        y = upward.at(tick)
+        yield f'<line x1="{LEFT:g}" y1="{y:.1f}" x2="{right:g}" y2="{y:.1f}"/>'
+    yield "</g>"
+    yield (
+        f'<path d="M{LEFT:g} {TOP:g}V{bottom:g}H{right:g}" fill="none" stroke="currentColor" '
+        'stroke-opacity="0.6"/>'
+    )
+    yield '<g fill="currentColor">'
+    for tick in across.ticks:
+        yield _text(across.at(tick), bottom + 18, f"{tick:g}", "middle")
+    for tick in upward.ticks:
+        yield _text(LEFT - 8, upward.at(tick) + 4, f"{tick:g}", "end")
+    yield _text((LEFT + right) / 2, bottom + 40, "Clean accuracy (%)", "middle")
+    middle = TOP + HEIGHT / 2
+    yield (
+        f'<text x="18" y="{middle:g}" text-anchor="middle" transform="rotate(-90 18 {middle:g})">'
+        f"Robust accuracy (%), {escape(evaluation.attack)}</text>"
+    )
+    yield "</g>"
+
+
+def _front(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]:
+    points = sorted(
+        _place(cell, across, upward) for cell in evaluation.cells if cell.name in evaluation.front
+    )
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    if len(points) > 1:
+        yield (
+            f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-opacity="0.1" '
+            'stroke-width="9" stroke-linejoin="round" stroke-linecap="round"/>'
+        )
+    yield '<g fill="none" stroke="currentColor" stroke-width="1.3">'
+    for x, y in points:
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS + 4.5:g}"/>'
+    yield "</g>"
+
+
+def _drawn(evaluation: Evaluation, line: Line, number: int, across: Axis, upward: Axis) -> Iterator[str]:
+    colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+    places = [_place(cell, across, upward) for cell in line.cells]
+    yield f'<g stroke="{colour}" fill="{colour}">'
+    if len(places) > 1:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        dashes = f' stroke-dasharray="{dash}"' if dash else ""
+        yield f'<polyline points="{path}" fill="none" stroke-width="1.8"{dashes}/>'
+    for cell, (x, y) in zip(line.cells, places, strict=True):
+        yield "<g>"
+        yield f"<title>{escape(_tooltip(cell))}</title>"
+        left, right = across.kept(100 * cell.clean.low), across.kept(100 * cell.clean.high)
+        low, high = upward.kept(100 * cell.robust.low), upward.kept(100 * cell.robust.high)
+        yield (
+            f'<path d="M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {low:.1f}V{high:.1f}" fill="none" '
+            'stroke-width="1" stroke-opacity="0.6"/>'
+        )
+        yield _marker(x, y, number)
+        yield "</g>"
+    yield "</g>"
+
+
+def _marker(x: float, y: float, number: int) -> str:
+    corners = MARKERS[number % len(MARKERS)]
+    if not corners:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS:g}" stroke="none"/>'
+    path = " ".join(f"{x + RADIUS * right:.1f},{y + RADIUS * down:.1f}" for right, down in corners)
+    return f'<polygon points="{path}" stroke="none"/>'
+
+
+def point_label(cell: Cell, line: Line) -> str:
+    """What stands at a point: its k, and where a line has several of one k also its pre-training."""
+    if cell.k is None:
+        return ""
+    alone = [other.k for other in line.cells].count(cell.k) == 1
+    return f"k={cell.k}" if alone else f"k={cell.k}, {cell.pretraining}"
+
+
+def _labels(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]:
+    """Write a label at every point that has one, where it covers no other label, no marker and few lines."""
+    places = {cell.name: _place(cell, across, upward) for cell in evaluation.cells}
+    # The ring's bounding box has empty corners, where a text may stand.
+    reach = RADIUS + 2.5
+    taken = [Box(x - reach, y - reach, x + reach, y + reach) for x, y in places.values()]
+    strokes = [
+        (places[first.name], places[second.name])
+        for line in evaluation.lines
+        for first, second in itertools.pairwise(line.cells)
+    ]
+    for cell in evaluation.cells:
+        x, y = places[cell.name]
+        strokes.append(((x, upward.kept(100 * cell.robust.low)), (x, upward.kept(100 * cell.robust.high))))
+        strokes.append(((across.kept(100 * cell.clean.low), y), (across.kept(100 * cell.clean.high), y)))
+    yield f'<g font-size="{LABEL_SIZE}" fill="currentColor">'
+    for line in evaluation.lines:
+        for cell in line.cells:
+            label = point_label(cell, line)
+            spot = _free_spot(places[cell.name], len(label) * LABEL_WIDTH, taken, strokes) if label else None
+            if spot is None:
+                continue
+            taken.append(spot)
+            x, y = places[cell.name]
+            near_x, near_y = min(max(x, spot.x0), spot.x1), min(max(y, spot.y0), spot.y1)
+            if math.dist((x, y), (near_x, near_y)) > 15:
+                yield (
+                    f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{near_x:.1f}" y2="{near_y:.1f}" '
+                    'stroke="currentColor" stroke-opacity="0.5" stroke-width="0.8"/>'
+                )
+            yield _text((spot.x0 + spot.x1) / 2, spot.y1 - 2.5, label, "middle")
+    yield "</g>"
+
+
+def _free_spot(
+    place: tuple[float, float],
+    width: float,
+    taken: Sequence[Box],
+    strokes: Sequence[tuple[tuple[float, float], tuple[float, float]]],
+) -> Box | None:
+    """The best place for a text near a point; None if every one would cover a marker or another text."""
+    best, least = None, math.inf
+    for distance in (13.0, 16.0, 22.0, 32.0, 44.0, 58.0, 74.0):
+        for eighth in range(16):
+            angle = eighth * math.pi / 8
+            right, down = math.cos(angle), math.sin(angle)
+            x = place[0] + distance * right + width / 2 * min(1.0, max(-1.0, 1.6 * right))
+            y = place[1] + distance * down + LABEL_HEIGHT / 2 * min(1.0, max(-1.0, 1.6 * down))
+            box = Box(x - width / 2, y - LABEL_HEIGHT / 2, x + width / 2, y + LABEL_HEIGHT / 2)
+            outside = box.x0 < LEFT or box.x1 > WIDTH - RIGHT or box.y0 < TOP or box.y1 > TOP + HEIGHT
+            if outside or any(box.shared(other) > 0 for other in taken):
+                continue
+            cost = distance + 14 * sum(box.crossed(start, end) for start, end in strokes)
+            if cost < least:
+                best, least = box, cost
+    return best
+
+
+def _legend(evaluation: Evaluation) -> Iterator[str]:
+    y = TOP + HEIGHT + LEGEND_TOP
+    for number, line in enumerate(evaluation.lines):
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        yield f'<g stroke="{colour}" fill="{colour}">'
+        if len(line.cells) > 1:
+            dashes = f' stroke-dasharray="{dash}"' if dash else ""
+            yield (
+                f'<line x1="{LEFT:g}" y1="{y:g}" x2="{LEFT + 36:g}" y2="{y:g}" stroke-width="1.8"{dashes}/>'
+            )
+        yield _marker(LEFT + 18, y, number) + "</g>"
+        yield _text(LEFT + 46, y + 4, line.name, "start", ' fill="currentColor"')
+        y += LEGEND_ROW
+    yield (
+        f'<circle cx="{LEFT + 18:g}" cy="{y:g}" r="{RADIUS + 4.5:g}" fill="none" stroke="currentColor" '
+        'stroke-width="1.3"/>'
+    )
+    bars = {cell.clean.over for cell in evaluation.cells}
+    told = " and ".join(
+        words
+        for over, words in (("seeds", "over seeds (Student-t)"), ("images", "of a single run (Wilson)"))
+        if over in bars
+    )
+    yield _text(
+        LEFT + 46,
+        y + 4,
+        f"Pareto front of the means; bars: 95 % interval {told}",
+        "start",
+        ' fill="currentColor"',
+    )
+
+
+def _place(cell: Cell, across: Axis, upward: Axis) -> tuple[float, float]:
+    return across.at(100 * cell.clean.mean), upward.at(100 * cell.robust.mean)
+
+
+def _tooltip(cell: Cell) -> str:
+    clean, robust = (
+        f"{100 * item.mean:.1f} % ({100 * item.low:.1f} to {100 * item.high:.1f})"
+        for item in (cell.clean, cell.robust)
+    )
+    return f"{cell.name}: clean {clean}, robust {robust}"
+
+
+def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(words)}</text>'
