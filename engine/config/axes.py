@@ -214,12 +214,11 @@ def _entries(table: Mapping[str, Any], path: Keys) -> Iterator[tuple[Keys, Any]]
         here = (*path, *(part.strip() for part in key.split(".")))
         info = fields().get(here)
         model = _model(info) if info else None
-        if (
-            isinstance(value, dict)
-            and value
-            and model
-            and all(k.split(".")[0] in model.model_fields for k in value)
-        ):
+        tables = isinstance(value, dict) and all(isinstance(item, dict) for item in value.values())
+        # Tables under a table of settings are values with labels, unless their names are those of its settings.
+        if model and isinstance(value, dict) and value and (
+            not tables or all(name.split(".")[0] in model.model_fields for name in value)
+        ):  # fmt: skip
             yield from _entries(value, here)
         else:
             yield here, value

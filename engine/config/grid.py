@@ -109,7 +109,7 @@ def expand(templates: Sequence[Template], shared: Sequence[Axis] = ()) -> list[V
         names.append(name)
         parents = _one_of_each(parents, template.table.get("seed", 0))
         variants += _Expansion(template, shared, parents, used, len(variants)).variants()
-    idle = [axis for axis in shared if axis.name not in used]
+    idle = [axis for axis in shared if axis.name not in used and _whole(axis)]
     if idle:
         raise ConfigError([Problem(".".join(axis.place), _idle(axis)) for axis in idle])
     return _seed_by_seed(variants)
@@ -144,6 +144,9 @@ class _Expansion:
         ]
         self.names = {axis.name for axis in self.axes}
         self.effective: set[str] = set()
+        # From the only seed of another run, runs of all seeds may start.
+        seeds = {key_of(parent.chosen["seed"].value) for parent in parents if "seed" in parent.chosen}
+        self.any_seed = len(seeds) <= 1 and ("seed" in template.written or "seed" in self.names)
 
     def variants(self) -> list[Variant]:
         """All variants, ordered by the axes as they are listed."""
@@ -172,23 +175,20 @@ class _Expansion:
                 if part in parent.table:
                     table.setdefault(part, copy.deepcopy(parent.table[part]))
             pinned = dict(parent.chosen)
-            if len({str(other.chosen.get("seed")) for other in self.parents}) == 1 and self._has_seed():
+            if self.any_seed:
                 pinned.pop("seed", None)
         inherited = [choice.axis for name, choice in pinned.items() if name not in self.names]
         growing = [Variant(table, self.template.number, pinned)]
         for axis in _in_order([*self.axes, *inherited]):
             options = [self._options(variant, axis, pinned.get(axis.name)) for variant in growing]
             if self.before + made + sum(len(choices) for _, choices in options) > MAX_RUNS:
-                raise ConfigError([Problem(".".join(axis.place), self._too_many())])
+                raise ConfigError([self._too_many()])
             growing = [
                 _with(variant, paths, choice)
                 for variant, (paths, choices) in zip(growing, options, strict=True)
                 for choice in choices
             ]
         return growing
-
-    def _has_seed(self) -> bool:
-        return "seed" in self.template.written or "seed" in self.names
 
     def _options(
         self, variant: Variant, axis: Axis, pinned: Choice | None
@@ -220,9 +220,9 @@ class _Expansion:
             taken = [variant.chosen[axis.name].value for variant in made if axis.name in variant.chosen]
             lost = [value for value in axis.values if not any(same(value, other) for other in taken)]
             place = ".".join(axis.place)
-            if axis.name not in self.effective:
+            if axis.name not in self.effective and _whole(axis):
                 problems.append(Problem(place, _idle(axis, self.template.written)))
-            elif lost:
+            elif lost and axis.name in self.effective:
                 problems.append(
                     Problem(place, f"it starts from {start!r}, which has no run with {axis.symbol}={lost[0]}")
                 )
@@ -237,16 +237,22 @@ class _Expansion:
         texts = dict.fromkeys(choice.text() for parent in self.parents for choice in parent.chosen.values())
         return "it is made for " + ", ".join(texts)
 
-    def _too_many(self) -> str:
+    def _too_many(self) -> Problem:
         given = {name for parent in self.parents for name in parent.chosen}
         axes = [axis for axis in self.axes if axis.name in self.effective and axis.name not in given]
         sizes = {f"{len(axis.values)} values of {axis.name}": len(axis.values) for axis in axes}
         if len(self.parents) > 1:
             sizes[f"{len(self.parents)} runs to start from"] = len(self.parents)
+        place = (
+            max(axes, key=lambda axis: len(axis.values)).place
+            if axes
+            else ("runs", str(self.template.number))
+        )
         beside = f", beside {self.before:,} other runs" if self.before else ""
-        return (
+        return Problem(
+            ".".join(place),
             f"a study has at most {MAX_RUNS:,} runs, but {self.template.table.get('name', 'run')!r} would be "
-            f"{math.prod(sizes.values()):,} runs or more: {' x '.join(sizes)}{beside}"
+            f"{math.prod(sizes.values()):,} runs or more: {' x '.join(sizes)}{beside}",
         )
 
 
@@ -336,9 +342,14 @@ def _seed_by_seed(variants: list[Variant]) -> list[Variant]:
     return [variant for _, variant in sorted(order, key=lambda item: item[0])]
 
 
+def _whole(axis: Axis) -> bool:
+    """Whether an axis still sets all that its name stands for; overrides take settings out."""
+    return len(axis.paths) == len(ALIASES.get(axis.name, axis.paths))
+
+
 def _idle(axis: Axis, written: Mapping[str, Any] | None = None) -> str:
     said = [".".join(path) for path in axis.paths if written is not None and reaches(written, path)]
     if said:
         return f"the run itself sets {said[0]}; remove it there or here"
-    whose = "in no run of the study" if written is None else "not in this run"
-    return f"has an effect {whose}: the stage is not there, its method does not use it, or the run sets it itself"
+    whose = "any run of the study" if written is None else "this run"
+    return f"has no effect in {whose}: the stage is not there, its method does not use it, or the run sets it itself"

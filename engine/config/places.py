@@ -40,10 +40,9 @@ class Finder:
         if parts == ["runs"]:
             return Problem(problem.place, problem.message, self._second_of_its_kind())
         if parts[:1] != ["runs"]:
-            over = parts[:1] == ["grid"] and parts in self.overridden
-            return Problem(
-                f"--set {problem.place}" if over else problem.place, problem.message, self._line(parts)
-            )
+            if parts in self.overridden:
+                return Problem(f"--set {problem.place}", problem.message)
+            return Problem(problem.place, problem.message, self._line(parts))
         variant, key = self.variants[int(parts[1])], parts[2:]
         number = variant.template
         own, inherited = _reach(self.runs[number], key), _reach(self.defaults, key)

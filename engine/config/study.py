@@ -223,10 +223,11 @@ def dump_run(run: RunConfig) -> str:
 
 def dump_study(study: StudyConfig) -> str:
     """Write a study as TOML, every setting of every run in full."""
-    plain = _plain(study)
-    if not study.comparisons:
-        del plain["comparisons"]
-    return tomlkit.dumps(plain)
+    head = {"title": study.title, "description": study.description}
+    # Piece by piece: tomlkit's time grows with the square of a document's length.
+    runs = [tomlkit.dumps({"runs": [_plain(run)]}) for run in study.runs]
+    comparisons = [tomlkit.dumps({"comparisons": [_plain(item)]}) for item in study.comparisons]
+    return "\n".join([tomlkit.dumps(head), *runs, *comparisons])
 
 
 def validate(model: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
