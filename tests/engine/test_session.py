@@ -142,6 +142,37 @@ def test_that_a_run_paused_at_any_moment_ends_with_the_same_bits(
     _same_tables(tmp_path, ended["run"].id, straight_workspace, seen["info"].id)
 
 
+@pytest.mark.parametrize(
+    ("pretraining", "finetuning"),
+    [("trades", "lwf"), ("natural", "full"), ("adversarial", "linear_probe"), ("natural", "adversarial")],
+)
+def test_that_a_run_that_selects_and_averages_weights_is_kept_whole_over_pauses(
+    tmp_path: Path, pretraining: str, finetuning: str
+) -> None:
+    study = chain(
+        f"pretraining.method={pretraining}", f"finetuning.method={finetuning}", "finetuning.warm_start_epochs=1",
+        "pretraining.selection=best", "finetuning.selection=best", "finetuning.averaging=0.9",
+    )  # fmt: skip
+    straight = carry_out(tmp_path / "straight", study)["chain"]
+    with open_session(tmp_path / "paused") as session:
+        (info,) = session.submit(study)
+        for stage in ("pretraining", "finetuning"):
+            while wait_for(session, RowsAdded, seconds=60).stage != stage:
+                pass
+            session.pause()
+            while (info := wait_for(session, RunChanged, seconds=60).run).state != "paused":
+                pass
+            session.resume(info.id)
+        paused = follow(session, [info.id])[info.id]
+    for stage in ("pretraining", "finetuning"):
+        assert_same_bits(
+            weights_of(tmp_path / "paused", paused, stage), weights_of(tmp_path / "straight", straight, stage)
+        )
+    _same_tables(tmp_path / "paused", paused.id, tmp_path / "straight", straight.id)
+    log = Workspace(tmp_path / "paused").folder(paused.id).read_log()
+    assert any("best by robust accuracy on held-out images" in line for line in log)
+
+
 def _same_tables(one: Path, one_id: str, other: Path, other_id: str) -> None:
     """All rows are equal but for those that tell time."""
     _, first = read_tables(Workspace(one).folder(one_id).metrics_path)
