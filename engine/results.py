@@ -47,7 +47,7 @@ MEASURE_TITLES = {
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """The finished runs of one name: same settings, one run a seed.
 

@@ -1,1 +1,142 @@
-"""Reports of a study as files: HTML, CSV, JSON and SVG."""
+"""Reports of a study as files: one HTML page, CSV, JSON and SVG."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import engine
+from engine.config import ComparisonConfig, RunConfig, StudyConfig, dump_study
+from engine.errors import StoreError
+from engine.events import RunInfo
+from engine.report.page import machines, report_html
+from engine.report.plot import trade_off_svg
+from engine.report.tables import cells_csv, results_as_json, runs_csv
+from engine.results import Cell, Results, results_of, study_runs
+from engine.store.atomic import write_text
+
+__all__ = ["StudySource", "report_files", "trade_off_svg", "write_report"]
+
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StudySource:
+    """How a study is made again.
+
+    Attributes:
+        study: its settings.
+        toml: the same as a file says it, grid and comments included.
+        called: words that name it on the command line: ("demo",), ("study.toml", "--set", "attack.steps=50").
+        file: name of the file to offer.
+    """
+
+    study: StudyConfig
+    toml: str
+    called: tuple[str, ...]
+    file: str
+
+    def command(self, cell: Cell) -> str:
+        """The command that makes a cell again, with all its seeds and with what it starts from."""
+        return shlex.join(["cartl", "run", *self.called, "--only", cell.name])
+
+
+def write_report(
+    title: str,
+    known: Mapping[str, RunInfo],
+    destination: Path,
+    *,
+    source: StudySource | None = None,
+    comparisons: Sequence[ComparisonConfig] | None = None,
+) -> Path:
+    """Write the report of a study: all of it into a folder, or one file if the name ends in a known way.
+
+    Args:
+        title: the study's.
+        known: every run of the workspace by id.
+        destination: a folder for report.html, report.csv, runs.csv, report.json and trade-off.svg; or a file that
+            ends in .html, .csv, .json or .svg.
+        source: the study, if at hand; else it is put together from the settings of its runs.
+        comparisons: questions to answer; those of the study if left out.
+
+    Raises:
+        StoreError: the study has no runs, or the files cannot be written.
+    """
+    runs = study_runs(title, known)
+    if not runs:
+        raise StoreError(f"no run of the workspace belongs to a study {title!r}")
+    results = results_of(runs, known, source.study if source else None, comparisons=comparisons)
+    source = source or source_of(title, results, comparisons or ())
+    made = report_files(results, source)
+    kind = destination.suffix.lower()
+    wanted = {f".{name.rpartition('.')[2]}": name for name in reversed(made)}
+    if kind in wanted:
+        made = {destination.name: made[wanted[kind]]}
+        folder = destination.parent
+    else:
+        folder = destination
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}") from error
+    for name, text in made.items():
+        write_text(folder / name, text)
+    return destination
+
+
+def report_files(results: Results, source: StudySource) -> dict[str, str]:
+    """The text of every file of a report by its name; the SVG of further evaluations is trade-off-2.svg and so on."""
+    moment = time.time()
+    made = {
+        "report.html": report_html(
+            results,
+            study=source.study,
+            toml=source.toml,
+            file=source.file,
+            command=source.command,
+            moment=moment,
+        ),
+        "report.csv": cells_csv(results, source.command),
+        "runs.csv": runs_csv(results),
+        "report.json": _json(results, source, moment),
+    }
+    for number, evaluation in enumerate(results.evaluations, start=1):
+        made[f"trade-off{f'-{number}' if number > 1 else ''}.svg"] = trade_off_svg(evaluation)
+    return made
+
+
+def source_of(title: str, results: Results, comparisons: Sequence[ComparisonConfig] = ()) -> StudySource:
+    """A study put together from the runs that are shown and those that they start from."""
+    runs: dict[tuple[str, int], RunConfig] = {}
+    for cell in results.cells:
+        for chain in cell.chains:
+            for run in reversed(chain):
+                runs.setdefault((run.name, run.config.seed), run.config)
+    for run in (*results.trained, *results.unfinished):
+        runs.setdefault((run.name, run.config.seed), run.config)
+    study = StudyConfig(title=title, runs=list(runs.values()))
+    usable = [
+        item for item in comparisons
+        if {item.baseline, item.other} <= set(study.comparable(item.measure))
+    ]  # fmt: skip
+    study = study.model_copy(update={"comparisons": usable})
+    return StudySource(study, dump_study(study), ("study.toml",), "study.toml")
+
+
+def _json(results: Results, source: StudySource, moment: float) -> str:
+    runs = {run.id: run for cell in results.cells for chain in cell.chains for run in chain}
+    plain = {
+        "version": REPORT_VERSION,
+        "study": source.study.title,
+        "description": source.study.description,
+        "made": moment,
+        "program": engine.__version__,
+        **results_as_json(results, command=source.command),
+        "machines": [table | {"runs": count} for table, count in machines(runs.values())],
+        "toml": source.toml,
+    }
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

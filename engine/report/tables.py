@@ -1,0 +1,184 @@
+"""Results as plain values for JSON, and as CSV: one row a cell, one row a run. Accuracies are shares 0..1."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.events import AttackResult, Interval, RunInfo
+from engine.results import NOTHING, Cell, Comparison, Evaluation, Results
+from engine.statistics import Estimate
+
+CELL_COLUMNS = (
+    "data", "attack", "images", "cell", "line", "pretraining", "transfer", "k", "seeds", "interval_over",
+    "clean_accuracy", "clean_low", "clean_high", "robust_accuracy", "robust_low", "robust_high", "pareto",
+    "seconds", "seconds_in_all", "command",
+)  # fmt: skip
+RUN_COLUMNS = (
+    "run", "cell", "seed", "state", "reason", "started_from", "data", "attack", "images",
+    "clean_accuracy", "clean_low", "clean_high", "robust_accuracy", "robust_low", "robust_high", "seconds",
+)  # fmt: skip
+
+#: Gives the command that makes a cell again.
+Command = Callable[[Cell], str]
+
+
+def results_as_json(
+    results: Results, *, settings: bool = True, command: Command | None = None
+) -> dict[str, Any]:
+    """All results as plain values; with `settings` those of each cell, with `command` how each is made again."""
+    return {
+        "evaluations": [_evaluation(item, settings, command) for item in results.evaluations],
+        "comparisons": [_comparison(item) for item in results.comparisons],
+        "trained": [_run(run) for run in results.trained],
+        "unfinished": [_run(run) for run in results.unfinished],
+        "missing": [{"name": name, "seed": seed} for name, seed in results.missing],
+        "left_out": [_run(run) | {"why": why} for run, why in results.left_out],
+    }
+
+
+def cells_csv(results: Results, command: Command) -> str:
+    """One row a cell, in the order of the report."""
+    rows = []
+    for evaluation in results.evaluations:
+        for cell in evaluation.cells:
+            rows.append(
+                (
+                    evaluation.data, evaluation.attack, cell.samples, cell.name, _line_of(cell, evaluation),
+                    _known(cell.pretraining), _known(cell.transfer), cell.k, " ".join(map(str, cell.seeds)),
+                    cell.robust.over, *_figures(cell.clean), *_figures(cell.robust),
+                    int(cell.name in evaluation.front), cell.seconds, cell.seconds_in_all, command(cell),
+                )
+            )  # fmt: skip
+    return _csv(CELL_COLUMNS, rows)
+
+
+def runs_csv(results: Results) -> str:
+    """One row a run: those of the cells, those they started from, then those without a result."""
+    runs = {run.id: run for cell in results.cells for chain in cell.chains for run in chain}
+    runs |= {run.id: run for run in (*results.trained, *results.unfinished)}
+    rows = []
+    for run in runs.values():
+        figures: list[object] = [None] * 9
+        if run.result is not None:
+            figures = [run.result.data, run.result.attack, run.result.samples]
+            for share in (run.result.clean_accuracy, run.result.robust_accuracy):
+                figures += [share.value, share.low, share.high]
+        rows.append(
+            (run.id, run.name, run.config.seed, run.state, run.reason, run.parent, *figures, run.seconds)
+        )
+    return _csv(RUN_COLUMNS, rows)
+
+
+def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _evaluation(evaluation: Evaluation, settings: bool, command: Command | None) -> dict[str, Any]:
+    return {
+        "title": evaluation.title,
+        "data": evaluation.data,
+        "attack": evaluation.attack,
+        "images": evaluation.samples,
+        "cells": [_cell(cell, evaluation, settings, command) for cell in evaluation.cells],
+        "lines": [
+            {"name": line.name, "cells": [cell.name for cell in line.cells]} for line in evaluation.lines
+        ],
+    }
+
+
+def _cell(cell: Cell, evaluation: Evaluation, settings: bool, command: Command | None) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "name": cell.name,
+        "line": _line_of(cell, evaluation),
+        "pretraining": _known(cell.pretraining),
+        "transfer": _known(cell.transfer),
+        "k": cell.k,
+        "seeds": list(cell.seeds),
+        "clean_accuracy": _estimate(cell.clean),
+        "robust_accuracy": _estimate(cell.robust),
+        "pareto": cell.name in evaluation.front,
+        "seconds": cell.seconds,
+        "seconds_in_all": cell.seconds_in_all,
+        "runs": [_run(run) for run in cell.runs],
+    }
+    if settings:
+        plain["settings"] = dict(cell.settings)
+    if command is not None:
+        plain["command"] = command(cell)
+    return plain
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "title": comparison.title,
+        "baseline": comparison.config.baseline,
+        "other": comparison.config.other,
+        "measure": comparison.config.measure,
+        "expected": comparison.config.expected,
+        "evaluation": comparison.evaluation,
+        "how": comparison.how,
+        "difference": _estimate(comparison.difference),
+        "pairs": [
+            {
+                "seed": pair.seed,
+                "baseline": pair.baseline,
+                "other": pair.other,
+                "at_clean_accuracy": pair.clean,
+            }
+            for pair in comparison.pairs
+        ],
+        "verdict": comparison.verdict,
+        "notes": list(comparison.notes),
+    }
+
+
+def _run(run: RunInfo) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": run.name,
+        "seed": run.config.seed,
+        "state": run.state,
+        "reason": run.reason,
+        "started_from": run.parent or None,
+        "seconds": run.seconds,
+        "result": _result(run.result) if run.result else None,
+    }
+
+
+def _result(result: AttackResult) -> dict[str, Any]:
+    return {
+        "data": result.data,
+        "attack": result.attack,
+        "images": result.samples,
+        "clean_accuracy": _interval(result.clean_accuracy),
+        "robust_accuracy": _interval(result.robust_accuracy),
+    }
+
+
+def _interval(share: Interval) -> dict[str, float]:
+    return {"value": share.value, "low": share.low, "high": share.high}
+
+
+def _estimate(found: Estimate) -> dict[str, Any]:
+    mean, low, high = _figures(found)
+    return {"mean": mean, "low": low, "high": high, "seeds": found.count, "interval_over": found.over}
+
+
+def _figures(found: Estimate) -> tuple[float | None, ...]:
+    return tuple(value if math.isfinite(value) else None for value in (found.mean, found.low, found.high))
+
+
+def _line_of(cell: Cell, evaluation: Evaluation) -> str:
+    return next(line.name for line in evaluation.lines if cell in line.cells)
+
+
+def _known(title: str) -> str | None:
+    return None if title == NOTHING else title
