@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from engine.config import AttackConfig, DataConfig, ImportConfig, StageName, StudyConfig, parse_study
+from engine.config import (
+    AttackConfig,
+    ComparisonConfig,
+    DataConfig,
+    ImportConfig,
+    StageName,
+    StudyConfig,
+    parse_study,
+)
 from engine.control import Interrupted, RunControl
 from engine.errors import CartlError, CheckpointError, ConfigError, Problem, StoreError
 from engine.events import (
@@ -45,6 +53,7 @@ from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.workspace import Workspace
 
 if TYPE_CHECKING:
+    from engine.report import StudySource
     from engine.runner import Runner
 
 
@@ -276,6 +285,38 @@ class Session:
             return Exported(str(folder))
 
         self._ask("export the tables", export)
+
+    def export_report(
+        self,
+        study: str,
+        destination: Path,
+        *,
+        source: StudySource | None = None,
+        comparisons: Sequence[ComparisonConfig] | None = None,
+    ) -> None:
+        """Write the report of a study; answers with `Exported` or `RequestFailed`.
+
+        Args:
+            study: its title.
+            destination: a folder for all files, or one that ends in .html, .csv, .json or .svg.
+            source: how the study is made again; if left out, the preset of that title or the runs' own settings.
+            comparisons: questions to answer; those of the study if left out.
+        """
+
+        def export() -> EngineEvent:
+            from engine.report import StudySource, write_report
+
+            known = source
+            if known is None:
+                for name, preset in presets().items():
+                    if preset.title == study:
+                        known = StudySource(preset, preset_texts()[name], (name,), f"{name}.toml")
+            runs = {run.id: run for run in self._workspace.runs()}
+            return Exported(
+                str(write_report(study, runs, destination, source=known, comparisons=comparisons))
+            )
+
+        self._ask("write the report", export)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Pause and save the running run, end the threads; False if they did not end in `timeout` seconds."""

@@ -7,12 +7,15 @@ import datetime
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.config import STAGE_TITLES, FinetuningConfig, PretrainingConfig
+from engine.config import STAGE_TITLES
 from engine.errors import CartlError, ConfigError
 from engine.events import Interval, RunInfo, RunRecord, StageLayout
+from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of
+from engine.statistics import Estimate
 
 #: Printed where there is no value.
 NOTHING = "-"
@@ -68,26 +71,120 @@ def _with_seeds(
 
 
 def _result_row(run: RunInfo, known: Mapping[str, RunInfo]) -> tuple[str, ...]:
-    chain = ancestry(run, known)
-    pretraining = next((item.config.pretraining for item in chain if item.config.pretraining), None)
-    finetuning = next((item.config.finetuning for item in chain if item.config.finetuning), None)
-    k = finetuning or (pretraining if pretraining and pretraining.method == "fdm" else None)
-    clean = robust = attack = data = NOTHING
-    if run.result is not None:
-        clean = percent(run.result.clean_accuracy.value)
-        robust = percent_interval(run.result.robust_accuracy)
-        attack = run.result.attack
-        data = f"{run.result.samples} {run.result.data}"
+    cells = cells_of([run], known)
+    if not cells or run.result is None:
+        return (run.name, *[NOTHING] * 7)
+    cell = cells[0]
     return (
-        run.name,
-        pretraining_title(pretraining),
-        transfer_title(finetuning),
-        str(k.num_finetuned_blocks) if k else NOTHING,
-        clean,
-        robust,
-        attack,
-        data,
+        cell.name,
+        cell.pretraining,
+        cell.transfer,
+        str(cell.k or NOTHING),
+        percent(cell.clean.mean),
+        percent_interval(run.result.robust_accuracy),
+        cell.attack,
+        f"{cell.samples} {cell.data}",
     )
+
+
+def study_results(results: Results) -> str:
+    """Each evaluation as a table of its cells, then what the comparisons gave."""
+    parts = []
+    for evaluation in results.evaluations:
+        rows = [
+            (
+                cell.name,
+                cell.pretraining,
+                cell.transfer,
+                str(cell.k or NOTHING),
+                str(len(cell.seeds)),
+                _estimate(cell.clean),
+                _estimate(cell.robust),
+                "*" if cell.name in evaluation.front else "",
+            )
+            for cell in evaluation.cells
+        ]
+        head = (
+            "cell",
+            "pre-training",
+            "transfer",
+            "k",
+            "seeds",
+            "clean % (95 %)",
+            "robust % (95 %)",
+            "front",
+        )
+        parts.append(f"{evaluation.title}\n\n{format_table(head, rows)}")
+    if results.evaluations:
+        over = {cell.robust.over for cell in results.cells}
+        notes = ["front: * where no other cell has more of both accuracies."]
+        if "seeds" in over:
+            notes.append("Intervals: Student-t over the seeds.")
+        if "images" in over:
+            notes.append("Of a single seed: Wilson, over its test images; it says nothing about other seeds.")
+        parts.append("\n".join(notes))
+    if results.comparisons:
+        parts.append(comparisons_text(results.comparisons))
+    missing = [
+        *(
+            f"{run.name}, seed {run.config.seed}: {run.state}{f', {run.reason}' if run.reason else ''}"
+            for run in results.unfinished
+        ),
+        *(f"{name}, seed {seed}: never made" for name, seed in results.missing),
+        *(
+            f"{run.name}, seed {run.config.seed} ({run.id}): not shown, {why}"
+            for run, why in results.left_out
+        ),
+    ]
+    if missing:
+        parts.append("\n".join(["Missing:", *(f"  {line}" for line in missing)]))
+    return "\n\n".join(parts)
+
+
+def comparisons_text(comparisons: Sequence[Comparison]) -> str:
+    """What each comparison gave: the difference with its interval, the verdict, and how it was computed."""
+    lines = ["Comparisons (other minus baseline, in points; 95 % Student-t interval over seeds):"]
+    for comparison in comparisons:
+        found = comparison.difference
+        figure = "no difference"
+        if comparison.pairs:
+            figure = f"{100 * found.mean:+.1f}"
+            if found.over == "seeds":
+                figure += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+            figure += f", {found.count} seed{'s' if found.count != 1 else ''}"
+        measure = MEASURE_TITLES[comparison.config.measure]
+        cleans = [100 * pair.clean for pair in comparison.pairs if pair.clean is not None]
+        if cleans:
+            span = f"{min(cleans):.1f}" + (f" to {max(cleans):.1f}" if max(cleans) > min(cleans) else "")
+            measure += f" ({span} %)"
+        lines += [
+            f"  {comparison.title}",
+            f"    {figure}: {comparison.verdict} (expected {comparison.config.expected})",
+            f"    {measure}, {comparison.config.other!r} against {comparison.config.baseline!r}",
+            *(f"    {note}" for note in comparison.notes),
+        ]
+    if any(item.config.measure == "robust_at_equal_clean" for item in comparisons):
+        words = MEASURED["robust_at_equal_clean"]
+        lines += textwrap.wrap(f"How: {words}.", 110, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def studies_table(runs: Iterable[RunInfo]) -> str:
+    """The studies of a workspace with how many of their runs are finished, newest first as the runs come."""
+    studies: dict[str, list[RunInfo]] = {}
+    for run in runs:
+        studies.setdefault(run.study, []).append(run)
+    rows = [
+        (
+            title,
+            str(len({run.name for run in group})),
+            str(len({run.config.seed for run in group})),
+            f"{sum(run.state == 'finished' for run in group)} of {len(group)}",
+            datetime.datetime.fromtimestamp(max(run.created for run in group)).strftime("%Y-%m-%d %H:%M"),
+        )
+        for title, group in studies.items()
+    ]
+    return format_table(("study", "names", "seeds", "finished", "newest"), rows)
 
 
 def runs_table(runs: Sequence[RunInfo]) -> str:
@@ -202,24 +299,6 @@ def inspection_table(inspection: Mapping[str, Any], *, layers: bool) -> str:
     return "\n".join(lines)
 
 
-def pretraining_title(pretraining: PretrainingConfig | None) -> str:
-    """Short name of a pre-training: "natural", "adversarial", "FDM 0.005"."""
-    if pretraining is None:
-        return NOTHING
-    if pretraining.method == "fdm":
-        return f"FDM {pretraining.feature_weight:g}"
-    return pretraining.method
-
-
-def transfer_title(finetuning: FinetuningConfig | None) -> str:
-    """Short name of a transfer: "vanilla", "NEFT 0.4"."""
-    if finetuning is None:
-        return NOTHING
-    if finetuning.method == "neft":
-        return f"NEFT {finetuning.spectral_bound:g}"
-    return finetuning.method
-
-
 def percent(share: float) -> str:
     """A share 0..1 in percent."""
     return NOTHING if math.isnan(share) else f"{100 * share:.1f}"
@@ -252,17 +331,8 @@ def describe(error: CartlError) -> str:
     return (f"{error.origin}: " if error.origin else "") + str(error.problems[0])
 
 
-def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:
-    """The run, the run it started from, and so on, as far as they are in the workspace."""
-    chain = [run]
-    while (parent := parent_of(chain[-1], known)) is not None and parent not in chain:
-        chain.append(parent)
-    return chain
-
-
-def parent_of(run: RunInfo, known: Mapping[str, RunInfo]) -> RunInfo | None:
-    """Find the run that another one started from; None if it is not in the workspace."""
-    return known.get(run.parent)
+def _estimate(found: Estimate) -> str:
+    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
 
 
 def _number(value: Any) -> float | None:

@@ -40,6 +40,12 @@ class StudySource:
     called: tuple[str, ...]
     file: str
 
+    def made(self, results: Results) -> bool:
+        """Whether the runs behind these results have the settings of this study, not others of the same title."""
+        planned = {(run.name, run.seed): run for run in self.study.runs}
+        runs = [*results.trained, *(run for cell in results.cells for run in cell.runs)]
+        return all(run.config == planned.get((run.name, run.config.seed)) for run in runs)
+
     def command(self, cell: Cell) -> str:
         """The command that makes a cell again, with all its seeds and with what it starts from."""
         return shlex.join(["cartl", "run", *self.called, "--only", cell.name])
@@ -60,25 +66,30 @@ def write_report(
         known: every run of the workspace by id.
         destination: a folder for report.html, report.csv, runs.csv, report.json and trade-off.svg; or a file that
             ends in .html, .csv, .json or .svg.
-        source: the study, if at hand; else it is put together from the settings of its runs.
+        source: the study, if at hand. Without it, or if the runs have other settings (as `--set` gives them), it is
+            put together from the settings of the runs.
         comparisons: questions to answer; those of the study if left out.
 
     Raises:
-        StoreError: the study has no runs, or the files cannot be written.
+        StoreError: the study has no runs, there is no such kind of file, or the files cannot be written.
     """
     runs = study_runs(title, known)
     if not runs:
         raise StoreError(f"no run of the workspace belongs to a study {title!r}")
     results = results_of(runs, known, source.study if source else None, comparisons=comparisons)
-    source = source or source_of(title, results, comparisons or ())
+    if source is None or not source.made(results):
+        questions = (source.study.comparisons if source else ()) if comparisons is None else comparisons
+        source = source_of(title, results, questions, description=source.study.description if source else "")
     made = report_files(results, source)
-    kind = destination.suffix.lower()
+    kind, folder = destination.suffix.lower(), destination
     wanted = {f".{name.rpartition('.')[2]}": name for name in reversed(made)}
-    if kind in wanted:
-        made = {destination.name: made[wanted[kind]]}
-        folder = destination.parent
-    else:
-        folder = destination
+    if kind[1:].isalpha() and not destination.is_dir():
+        if kind not in wanted:
+            raise StoreError(
+                f"a report is a folder or a file that ends in {', '.join(wanted)}, not in {destination.suffix}"
+                + ("; print the .html to PDF" if kind == ".pdf" else "")
+            )
+        made, folder = {destination.name: made[wanted[kind]]}, destination.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -109,7 +120,9 @@ def report_files(results: Results, source: StudySource) -> dict[str, str]:
     return made
 
 
-def source_of(title: str, results: Results, comparisons: Sequence[ComparisonConfig] = ()) -> StudySource:
+def source_of(
+    title: str, results: Results, comparisons: Sequence[ComparisonConfig] = (), *, description: str = ""
+) -> StudySource:
     """A study put together from the runs that are shown and those that they start from."""
     runs: dict[tuple[str, int], RunConfig] = {}
     for cell in results.cells:
@@ -118,7 +131,7 @@ def source_of(title: str, results: Results, comparisons: Sequence[ComparisonConf
                 runs.setdefault((run.name, run.config.seed), run.config)
     for run in (*results.trained, *results.unfinished):
         runs.setdefault((run.name, run.config.seed), run.config)
-    study = StudyConfig(title=title, runs=list(runs.values()))
+    study = StudyConfig(title=title, description=description, runs=list(runs.values()))
     usable = [
         item for item in comparisons
         if {item.baseline, item.other} <= set(study.comparable(item.measure))

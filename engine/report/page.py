@@ -218,7 +218,8 @@ def _method(results: Results) -> str:
     text = (
         "Accuracies are shares of the attacked test images. A cell is all runs of one name, which have the same "
         "settings and other seeds; its figures are means over the seeds with the 95 % interval of Student's t "
-        "(mean ± t · s / √n, cut to 0 to 100 %), which tells how far another set of seeds may lie. "
+        "(mean ± t · s / √n, cut to 0 to 100 %): the range in which the mean over all seeds lies with 95 % confidence, "
+        "if results vary normally from seed to seed. "
     )
     if "images" in over:
         text += (
