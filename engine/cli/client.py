@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from engine import api
 from engine.cli.progress import Display
@@ -37,6 +37,9 @@ from engine.events import (
     StageLayout,
     StageStarted,
 )
+
+if TYPE_CHECKING:
+    from engine.report import StudySource
 
 Answer = TypeVar("Answer", RunsListed, RunOpened, Exported)
 
@@ -145,6 +148,11 @@ class Client:
         """Write tables and return the path of the folder; raises CartlError if they cannot be written."""
         self._session.export_tables(run_id, folder)
         return self._wait(Exported, "export the tables").path
+
+    def export_report(self, title: str, destination: Path, source: StudySource | None = None) -> str:
+        """Write the report of a study and return its path; raises CartlError if it cannot be written."""
+        self._session.export_report(title, destination, source=source)
+        return self._wait(Exported, "write the report").path
 
     def make(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
         """Make the runs of a study, or go on with them, and follow them to their end.

@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from engine import __version__, api
-from engine.cli import report, verbs, weights
+from engine.cli import report, results, verbs, weights
 from engine.cli.client import Paused
 from engine.config import AttackConfig, DataConfig, ImportConfig, MachineConfig
 from engine.errors import CartlError, ConfigError
 
+_STUDY = "a study file (.toml), the name of a preset, or the title of a study in the workspace"
 EXIT_CODES = "Exit codes: 0 done, 1 a run did not finish, 2 wrong use or settings, 130 paused with Ctrl+C."
 
 
@@ -111,6 +112,26 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("runs", verbs.runs, "list the runs of the workspace")
 
+    child = verb(
+        "results", results.results, "tell what a study found: means over seeds, intervals, comparisons",
+        "Without STUDY it lists the studies of the workspace.",
+    )  # fmt: skip
+    child.add_argument("study", nargs="?", metavar="STUDY", help=_STUDY)
+    child.add_argument(
+        "--compare", nargs=2, action="append", default=[], metavar=("LINE_A", "LINE_B"),
+        help="compare the robust accuracy of LINE_B with that of LINE_A at equal clean accuracy; a line is a cell's "
+        "name without its k; may be given repeatedly",
+    )  # fmt: skip
+    _add_set(child)
+
+    child = verb("report", results.write, "write the report of a study: HTML, CSV, JSON and SVG")
+    child.add_argument("study", metavar="STUDY", help=_STUDY)
+    child.add_argument(
+        "--to", type=Path, required=True, metavar="FOLDER_OR_FILE",
+        help="a folder for all files, or one file that ends in .html, .csv, .json or .svg",
+    )  # fmt: skip
+    _add_set(child)
+
     child = verb("export", verbs.export, "write the weights or the tables of a run")
     child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
     child.add_argument("--weights", type=Path, metavar="FILE", help="weights to a .safetensors or .pt file")
@@ -142,12 +163,16 @@ def _export_something(parser: argparse.ArgumentParser) -> Any:
     return action
 
 
-def _add_study_options(parser: argparse.ArgumentParser) -> None:
+def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a setting of every run that has it, such as attack.epsilon=4/255, also where the grid varies it; "
         "grid.seed=[0,1,2] changes the grid itself; may be given repeatedly",
     )  # fmt: skip
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    _add_set(parser)
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME",
         help="make only the runs of this name (NAME@SEED: the one of this seed) and those that they start from; "

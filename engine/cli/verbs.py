@@ -28,6 +28,8 @@ from engine.config import (
 )
 from engine.errors import CartlError
 from engine.events import RunInfo
+from engine.report.tables import results_as_json
+from engine.results import results_of
 
 #: Options of `inspect` that say how a weights file is measured.
 _MEASURING = {*AttackConfig.model_fields, *(f"data_{field}" for field in DataConfig.model_fields)}
@@ -341,18 +343,24 @@ def _tell(
 ) -> int:
     """Print what came out of runs; 1 if not all of them finished."""
     seconds = time.monotonic() - started
+    found = results_of(made, client.runs, study)
     if options.json:
         answer = {
             "study": study.title if study else made[0].study,
             "workspace": str(options.workspace),
             "seconds": seconds,
             "runs": [report.run_as_json(item) for item in made],
+            **results_as_json(found, settings=False),
         }
         say(report.as_json(answer))
     else:
         attacked = [item for item in made if item.result is not None]
-        if attacked:
+        if any(len(cell.seeds) > 1 for cell in found.cells):
+            say(f"\n{report.study_results(found)}\n")
+        elif attacked:
             say("\n" + report.results_table(attacked, client.runs) + "\n")
+            if found.comparisons:
+                say(report.comparisons_text(found.comparisons) + "\n")
         for item in made:
             if item.state != "finished":
                 title = report.run_title(item, made)
