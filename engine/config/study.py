@@ -117,9 +117,10 @@ class StudyConfig(Settings):
             name, _, seed = text.rpartition("@")
             found = self.cells.get(text) or [r for r in self.cells.get(name, ()) if str(r.seed) == seed]
             if not found:
-                close = difflib.get_close_matches(text, list(self.cells), n=3) or list(self.cells)[:MAX_NAMES]
                 problems.append(
-                    Problem("--only", f"there is no run {text!r}; there are: {', '.join(map(repr, close))}")
+                    Problem(
+                        "--only", f"there is no run {text!r}; there are: {_listed(text, list(self.cells))}"
+                    )
                 )
             for run in found:
                 step: RunConfig | None = run
@@ -160,15 +161,19 @@ class StudyConfig(Settings):
             for side in ("baseline", "other"):
                 name = getattr(comparison, side)
                 if name not in known:
-                    closest = difflib.get_close_matches(name, known, n=MAX_NAMES, cutoff=0.0)
-                    listed = ", ".join(map(repr, known if len(known) <= MAX_NAMES else closest)) or "none"
-                    listed += ", ..." if len(known) > MAX_NAMES else ""
                     problems.append(
-                        f"comparisons.{number}.{side}: there is no {kind} {name!r}; there are: {listed}"
+                        f"comparisons.{number}.{side}: there is no {kind} {name!r}; there are: {_listed(name, known)}"
                     )
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def _listed(name: str, known: list[str]) -> str:
+    """The names that there are, or if they are many those closest to one that is not."""
+    if len(known) > MAX_NAMES:
+        known = difflib.get_close_matches(name, known, n=MAX_NAMES, cutoff=0.0)
+    return ", ".join(map(repr, known)) or "none"
 
 
 def line_name(cell: str) -> str:

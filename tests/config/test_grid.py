@@ -432,5 +432,5 @@ def test_that_a_part_of_a_study_has_what_it_starts_from_and_what_compares_it() -
     one = study.part(["NEFT, k=3@1", "vanilla, k=1@1"])
     assert [(run.name, run.seed) for run in one.runs] == [("AT", 1), ("vanilla, k=1", 1), ("NEFT, k=3", 1)]
     assert len(one.comparisons) == 2
-    with pytest.raises(ConfigError, match=r"no run 'NEFT, k=3@2'; there are: 'NEFT, k=3'"):
+    with pytest.raises(ConfigError, match=r"no run 'NEFT, k=3@2'; there are: 'AT', 'vanilla, k=1', "):
         study.part(["NEFT, k=3@2"])

@@ -276,6 +276,86 @@ def test_that_submitting_again_with_resume_makes_only_what_is_missing(tmp_path: 
     assert ended[made["third"].id].state == "finished"
 
 
+GRID = (
+    CHAIN.replace("pretraining]\n", "pretraining]\nnum_finetuned_blocks = 3\n").replace(
+        "epochs = 2", "epochs = 1"
+    )
+    + '[grid]\nseed = [0, 1]\n"finetuning.spectral_bound" = [0.5, 1.0]\n'
+)
+
+
+def test_that_a_grid_interrupted_midway_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+    study = parse_study(GRID)
+    keys = [(run.name, run.seed) for run in study.runs]
+    assert keys == [
+        (name, seed) for seed in (0, 1) for name in ("FDM, k=3", "chain, beta=0.5", "chain, beta=1")
+    ]
+    straight = _by_key(tmp_path / "straight", study.part(["chain, beta=0.5@1"]))
+    with open_session(tmp_path / "halves") as session:
+        submitted = session.submit(study)
+        while not (
+            isinstance(event := session.events.get(timeout=60), StageStarted)
+            and event.run_id == submitted[4].id
+        ):
+            pass
+        session.pause()
+        ended = follow(session, [submitted[4].id])
+        assert ended[submitted[4].id].state == "paused"
+    halves = _by_key(tmp_path / "halves", study, resume=True)
+    assert [halves[key].id for key in keys] == [info.id for info in submitted]
+    assert all(info.state == "finished" for info in halves.values())
+    resumed, alone = halves[keys[4]], straight[keys[4]]
+    assert resumed.result == _without_time(alone.result, resumed.result)
+    assert_same_bits(weights_of(tmp_path / "halves", resumed), weights_of(tmp_path / "straight", alone))
+    assert [halves[key].parent for key in keys] == [
+        "" if key[0] == "FDM, k=3" else halves["FDM, k=3", key[1]].id for key in keys
+    ]
+    other_seed = weights_of(tmp_path / "halves", halves[keys[1]])
+    assert any(
+        not torch.equal(tensor, other_seed[name])
+        for name, tensor in weights_of(tmp_path / "straight", alone).items()
+    )
+
+
+def _by_key(workspace: Path, study: StudyConfig, *, resume: bool = False) -> dict:
+    """Make all runs of a study; the infos by name and seed."""
+    with open_session(workspace) as session:
+        made = session.submit(study, resume=resume)
+        ended = follow(session, [info.id for info in made if info.state != "finished"])
+    return {(info.name, info.config.seed): ended.get(info.id, info) for info in made}
+
+
+def test_that_resume_keeps_no_run_that_was_trained_from_another_parent(tmp_path: Path) -> None:
+    study = _two_runs()
+    first = carry_out(tmp_path, study)
+    source = study.runs[0].pretraining
+    other = study.runs[0].model_copy(
+        update={"pretraining": source.model_copy(update={"feature_weight": 0.5})}
+    )
+    changed = StudyConfig(title=study.title, runs=[other, study.runs[1]])
+    with open_session(tmp_path) as session:
+        assert session.planned(changed, resume=True) == [None, None]
+        assert [info.id for info in session.planned(study, resume=True)] == [
+            info.id for info in first.values()
+        ]
+        assert session.planned(study) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [((1, 2, 3), "'source' has the seeds 1, 2 and not 3"), ((3, 3, 1), "'source' with seed 3 stands later")],
+)
+def test_that_a_seed_that_cannot_be_started_from_is_told(tmp_path: Path, seeds: tuple, message: str) -> None:
+    source, transfer = _two_runs().runs
+    runs = [source.model_copy(update={"seed": seeds[0]}), source.model_copy(update={"seed": seeds[1]}),
+            transfer.model_copy(update={"seed": seeds[2]})]  # fmt: skip
+    if seeds[0] == seeds[1]:
+        runs = [runs[2].model_copy(update={"seed": 3}), runs[0]]
+    with open_session(tmp_path) as session, pytest.raises(ConfigError, match=message):
+        session.submit(StudyConfig(title="seeds", runs=runs))
+    assert Workspace(tmp_path).runs() == []
+
+
 def _two_runs() -> StudyConfig:
     study = chain("pretraining.epochs=1", "finetuning.epochs=1", "finetuning.num_finetuned_blocks=1")
     whole = study.runs[0]
