@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from engine.config import RunConfig, Settings, format_ratio
 from engine.events import Interval, RunInfo
+from engine.statistics import Estimate
 
 STATE_WORDS = {
     "created": "queued",
@@ -71,6 +72,31 @@ def percent(share: float, digits: int = 1) -> str:
 def interval(value: Interval) -> str:
     """Write a share with its 95 % interval: "45.6 % (42.1 – 49.0)"."""
     return f"{100 * value.value:.1f} % ({100 * value.low:.1f} – {100 * value.high:.1f})"
+
+
+def estimate(value: Estimate) -> str:
+    """Write a mean share like `interval`, without brackets where there is no interval; "–" for none."""
+    if not math.isfinite(value.mean):
+        return "–"
+    text = f"{100 * value.mean:.1f} %"
+    return f"{text} ({100 * value.low:.1f} – {100 * value.high:.1f})" if math.isfinite(value.low) else text
+
+
+def sureness(value: Estimate) -> str:
+    """What an interval speaks of: "5 seeds, 95 % interval over seeds"."""
+    seeds = count(value.count, "seed")
+    return {
+        "seeds": f"{seeds}, 95 % interval over seeds",
+        "images": f"{seeds}, 95 % interval over its test images only",
+        "nothing": f"{seeds}, no interval",
+    }[value.over]
+
+
+def points(difference: float) -> str:
+    """Write a difference of shares in percentage points with its sign: "+4.2", "−0.3"; "–" for none."""
+    if not math.isfinite(difference):
+        return "–"
+    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLay
 from cartl_gui import theme
 from cartl_gui.run_data import RunData, decimate
 from cartl_gui.theme import Scheme
-from cartl_gui.widgets import ElidedLabel
+from cartl_gui.widgets import ElidedLabel, FlowLayout
 from engine.config import StageName
 
 pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-major")
@@ -22,14 +22,22 @@ pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-
 Series = dict[str, np.ndarray]
 
 
+#: In place of a curve's number: the colour of quiet text, for what is no measurement of its own.
+QUIET = -1
+
+
 @dataclass(frozen=True, slots=True)
 class CurveStyle:
-    """How one curve looks: place in the scheme's colours, dash pattern, symbol, width."""
+    """How one curve looks: place in the scheme's colours (or `QUIET`), dash pattern, symbol, width."""
 
     colour: int
     dashes: tuple[float, ...] = ()
     symbol: str | None = None
     width: float = 1.6
+
+    def colour_in(self, colours: Scheme) -> QColor:
+        """Its colour in a scheme."""
+        return QColor(colours.muted if self.colour == QUIET else colours.curves[self.colour])
 
 
 class LegendEntry(QToolButton):
@@ -78,7 +86,7 @@ class LegendEntry(QToolButton):
 
 def pen_of(style: CurveStyle, colours: Scheme, scale: float = 1.0) -> QPen:
     """The pen of a curve; cosmetic, so that its width is in screen pixels."""
-    pen = pg.mkPen(QColor(colours.curves[style.colour]), width=style.width * scale)
+    pen = pg.mkPen(style.colour_in(colours), width=style.width * scale)
     if style.dashes:
         pen.setDashPattern(list(style.dashes))
     return pen
@@ -94,7 +102,7 @@ def draw_sample(painter: QPainter, style: CurveStyle, colours: Scheme, left: QPo
     if style.symbol:
         painter.save()
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(colours.curves[style.colour]))
+        painter.setBrush(style.colour_in(colours))
         painter.translate(left + QPointF(11, 0))
         painter.scale(7, 7)
         painter.drawPath(pg.graphicsItems.ScatterPlotItem.Symbols[style.symbol])
@@ -146,7 +154,7 @@ class Curve:
         if self.style.symbol:
             self.item.setSymbolSize(6 * scale)
             self.item.setSymbolPen(None)
-            self.item.setSymbolBrush(QColor(colours.curves[self.style.colour]))
+            self.item.setSymbolBrush(self.style.colour_in(colours))
         self.entry.recolour(colours)
 
 
@@ -157,6 +165,8 @@ class PlotPanel(QFrame):
     empty_text = "Appears when a run has measured something."
     #: Whether a button for a logarithmic axis makes sense here.
     can_log = True
+    #: Whether the legend may take several rows; the readout then stands beside the title.
+    wraps_legend = False
 
     export_requested = Signal(object)
     maximise_toggled = Signal(object, bool)
@@ -237,13 +247,18 @@ class PlotPanel(QFrame):
         ):  # fmt: skip
             head.addWidget(button)
         self.legend = QWidget(self)
-        self._legend_row = QHBoxLayout(self.legend)
-        self._legend_row.setContentsMargins(6, 0, 6, 0)
-        self._legend_row.setSpacing(2)
         self._note = ElidedLabel()
         self._note.setProperty("role", "muted")
         self._note.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._legend_row.addWidget(self._note, 1)
+        self._legend_row: FlowLayout | QHBoxLayout
+        if self.wraps_legend:
+            self._legend_row = FlowLayout(self.legend)
+            head.insertWidget(1, self._note, 1)
+        else:
+            self._legend_row = QHBoxLayout(self.legend)
+            self._legend_row.addWidget(self._note, 1)
+        self._legend_row.setContentsMargins(6, 0, 6, 0)
+        self._legend_row.setSpacing(2)
         self.legend_button.toggled.connect(self.legend.setVisible)
         column = QVBoxLayout(self)
         column.setContentsMargins(1, 1, 1, 4)
@@ -283,6 +298,9 @@ class PlotPanel(QFrame):
         """Return left, right, bottom and top of the view that shows everything."""
         return 0.0, 1.0, 0.0, 1.0
 
+    def settle(self) -> None:
+        """Put in place what depends on the size of the plot in pixels."""
+
     def add_curve(self, name: str, style: CurveStyle) -> Curve:
         """Add a line and its legend entry."""
         curve = Curve(self, name, style)
@@ -316,6 +334,10 @@ class PlotPanel(QFrame):
         else:
             self.consume(data, stage)
         self._after_draw()
+
+    def show_same(self, other: PlotPanel) -> None:
+        """Show what another plot of this kind shows."""
+        self.show_run(*other._source)
 
     def clear(self) -> None:
         """Show nothing."""
@@ -417,7 +439,7 @@ class PlotPanel(QFrame):
         copy.scale = scale
         copy._follows_theme = False
         copy.recolour(theme.PRINT)
-        copy.show_run(*self._source)
+        copy.show_same(self)
         for mine, other in ((self.log_button, copy.log_button), (self.grid_button, copy.grid_button),
                             (self.legend_button, copy.legend_button)):  # fmt: skip
             other.setChecked(mine.isChecked())

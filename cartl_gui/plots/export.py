@@ -65,6 +65,7 @@ class Figure:
             if curve.has_values() and curve.entry.isChecked() and self._twin.legend_button.isChecked()
         ]
         self._fonts = (self._font(9.5, bold=True), self._font(8.5))
+        self._places = self._places_of_entries()
         self._top = self._height_above()
         widget = self._twin.widget
         widget.setParent(None)
@@ -79,6 +80,7 @@ class Figure:
             widget.scene().render(painter, QRectF(0, 0, 8, 8), widget.sceneRect())
             painter.end()
             QCoreApplication.sendPostedEvents(None, 0)
+        self._twin.settle()
         for item in widget.scene().items():
             if hasattr(item, "setExportMode"):
                 item.setExportMode(True, {"antialias": True, "background": None, "resolutionScale": 1.0})
@@ -106,23 +108,40 @@ class Figure:
         return font
 
     def _height_above(self) -> float:
-        title = QFontMetricsF(self._fonts[0]).height() if self._title else 0.0
-        legend = QFontMetricsF(self._fonts[1]).height() if self._entries else 0.0
-        return title + legend + 8 * self._scale
+        title = self._title_box().height() if self._title else 0.0
+        rows = self._places[-1].y() + 1 if self._places else 0
+        return title + rows * QFontMetricsF(self._fonts[1]).height() + 8 * self._scale
+
+    def _title_box(self) -> QRectF:
+        """Where the title stands, in as many rows as it needs."""
+        room = QRectF(10 * self._scale, 4 * self._scale, self.size.width() - 20 * self._scale, 1e4)
+        wanted = QFontMetricsF(self._fonts[0]).boundingRect(room, Qt.TextFlag.TextWordWrap, self._title)
+        return QRectF(room.topLeft(), QSizeF(room.width(), wanted.height()))
+
+    def _places_of_entries(self) -> list[QPointF]:
+        """For each entry of the legend its left edge and the number of its row, from 0."""
+        metrics, margin = QFontMetricsF(self._fonts[1]), 10 * self._scale
+        places, left, row = [], margin, 0
+        for name, _style in self._entries:
+            width = 27 * self._scale + metrics.horizontalAdvance(name)
+            if left > margin and left + width > self.size.width() - margin:
+                left, row = margin, row + 1
+            places.append(QPointF(left, row))
+            left += width + 14 * self._scale
+        return places
 
     def _paint_head(self, painter: QPainter) -> None:
         painter.setPen(Qt.GlobalColor.black)
         top = 4 * self._scale
         if self._title:
             painter.setFont(self._fonts[0])
-            metrics = QFontMetricsF(self._fonts[0])
-            painter.drawText(QPointF(10 * self._scale, top + metrics.ascent()), self._title)
-            top += metrics.height()
+            painter.drawText(self._title_box(), Qt.TextFlag.TextWordWrap, self._title)
+            top += self._title_box().height()
         metrics = QFontMetricsF(self._fonts[1])
-        left = 10 * self._scale
-        for name, style in self._entries:
+        for (name, style), place in zip(self._entries, self._places, strict=True):
+            left, above = place.x(), top + place.y() * metrics.height()
             painter.save()
-            painter.translate(left, top + metrics.height() / 2)
+            painter.translate(left, above + metrics.height() / 2)
             painter.scale(self._scale, self._scale)
             draw_sample(
                 painter, CurveStyle(style.colour, style.dashes, style.symbol, style.width), PRINT, QPointF()
@@ -130,8 +149,7 @@ class Figure:
             painter.restore()
             painter.setPen(Qt.GlobalColor.black)
             painter.setFont(self._fonts[1])
-            painter.drawText(QPointF(left + 27 * self._scale, top + metrics.ascent()), name)
-            left += 27 * self._scale + metrics.horizontalAdvance(name) + 14 * self._scale
+            painter.drawText(QPointF(left + 27 * self._scale, above + metrics.ascent()), name)
 
 
 def render_png(
@@ -141,11 +159,12 @@ def render_png(
     figure = Figure(panel, width_mm, height_mm, scale=dpi / 96, with_title=with_title)
     image = QImage(figure.size.toSize(), QImage.Format.Format_RGB32)
     image.fill(Qt.GlobalColor.white)
-    image.setDotsPerMeterX(round(dpi / 0.0254))
-    image.setDotsPerMeterY(round(dpi / 0.0254))
     painter = QPainter(image)
     figure.paint(painter)
     painter.end()
+    # Only now: axes are recorded at the screen's resolution and would be scaled to that of the image once more.
+    image.setDotsPerMeterX(round(dpi / 0.0254))
+    image.setDotsPerMeterY(round(dpi / 0.0254))
     figure.close()
     return image
 
