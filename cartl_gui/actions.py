@@ -11,6 +11,7 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from cartl_gui.dialogs.export_dialog import ExportDialog
+from cartl_gui.dialogs.import_dialog import ImportDialog
 from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.plots.base import PlotPanel
 from engine.config import StageName, StudyConfig, dump_study, load_study
@@ -33,6 +34,7 @@ class Actions:
             "demo": window.start_demo,
             "open": self.open,
             "save": self.save,
+            "import": self.import_checkpoint,
             "export_plot": self.export_shown_plot,
             "workspace": self.open_workspace,
             "quit": window.close,
@@ -158,6 +160,21 @@ class Actions:
     def open_workspace(self) -> None:
         """Show the folder of runs in the file manager."""
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._window.session.workspace)))
+
+    # import ---------------------------------------------------------------------------------------------
+    def import_checkpoint(self) -> None:
+        """Import a checkpoint of the CARTL authors' code, and propose a run that starts from it if asked."""
+        window = self._window
+        dialog = ImportDialog(window.session, window.bridge, window, folder=window.settings.folder)
+        dialog.exec()
+        if dialog.written is not None:
+            self._remember(dialog.written)
+        if dialog.start_from:
+            window.setup.preset.setCurrentIndex(0)
+            window.setup.start_from(dialog.start_from)
+            window.show_form()
+            window.status.say(f"The form starts from {dialog.start_from}")
+        dialog.deleteLater()
 
     # export ---------------------------------------------------------------------------------------------
     def export_shown_plot(self) -> None:

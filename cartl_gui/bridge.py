@@ -27,6 +27,7 @@ from engine.events import (
     RunOpened,
     RunsListed,
     StageStarted,
+    WeightsRecognised,
 )
 
 #: Milliseconds between two looks into the queue.
@@ -59,6 +60,8 @@ class EngineBridge(QObject):
     log_added = Signal(object)
     downloading = Signal(object)
     run_opened = Signal(str)
+    weights_recognised = Signal(object)
+    weights_imported = Signal(object)
     exported = Signal(str)
     request_failed = Signal(object)
     queue_empty = Signal(bool)
@@ -151,8 +154,12 @@ class EngineBridge(QObject):
                 self.log_added.emit(event)
             case Downloading():
                 self.downloading.emit(event)
+            case WeightsRecognised():
+                self.weights_recognised.emit(event)
             case Exported(path=path):
                 self.exported.emit(path)
+                if event.imported is not None:
+                    self.weights_imported.emit(event)
             case RequestFailed():
                 self.request_failed.emit(event)
             case QueueEmpty(paused=paused):

@@ -58,6 +58,8 @@ COMMANDS: tuple[Command, ...] = (
             "open", "Ctrl+O"),
     Command("save", "&Save settings as…", "Write the settings in the form as TOML.", "File", "save", "Ctrl+S",
             enabled=lambda s: s.study_is_valid),
+    Command("import", "&Import checkpoint…", "Make weights of this program from a checkpoint of the CARTL authors' code.",
+            "File", "layers", "Ctrl+I"),
     Command("export_plot", "&Export plot…", "Write a plot as PNG, SVG, PDF or CSV.", "File", "export",
             "Ctrl+E", "Export plot…", lambda s: s.plot_shown, separator=True),
     Command("workspace", "Open &workspace folder", "Show the folder of runs in the file manager.", "File",

@@ -31,7 +31,7 @@ from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage, toml_in
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme, ThemeChoice
-from engine.api import Session
+from engine.api import IMPORTING, RECOGNISING, Session
 from engine.config import StudyConfig
 from engine.errors import CartlError
 from engine.events import (
@@ -360,7 +360,8 @@ class MainWindow(QMainWindow):
     def _request_failed(self, event: RequestFailed) -> None:
         details = f"\n{event.details}" if event.details else ""
         self._note("error", f"{event.request}: {event.message}{details}")
-        self.complain(event.message, event.details)
+        if event.request not in (RECOGNISING, IMPORTING):  # these two are told in their dialog
+            self.complain(event.message, event.details)
 
     def _queue_empty(self, paused: bool) -> None:
         if paused:

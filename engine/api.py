@@ -49,6 +49,7 @@ from engine.events import (
     RunState,
     WeightsRecognised,
 )
+from engine.results import results_of, study_runs
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.workspace import Workspace
 
@@ -89,6 +90,12 @@ def preset_texts() -> dict[str, str]:
         for item in found
         if item.name.endswith(".toml")
     }
+
+
+def import_destination(checkpoint: Path) -> Path:
+    """Where an imported checkpoint goes unless a place is named: beside it, as .safetensors."""
+    name = f"{checkpoint.stem}-imported" if checkpoint.suffix == ".safetensors" else checkpoint.stem
+    return checkpoint.with_name(f"{name}.safetensors")
 
 
 class Session:
@@ -194,6 +201,26 @@ class Session:
                 self._queue.appendleft(run_id)
             self._paused = False
             self._wake.notify_all()
+
+    def resume_study(self, title: str) -> list[RunInfo]:
+        """Queue every run of a study that has not finished, in the order in which they were made; returns them.
+
+        Of runs with one name and seed it is the newest, and none if one with the same settings has finished.
+
+        Raises:
+            StoreError: the workspace is read-only.
+        """
+        self._require_lock()
+        known = {info.id: info for info in self._workspace.runs()}
+        waiting = sorted(
+            results_of(study_runs(title, known), known).unfinished, key=lambda info: info.created
+        )
+        with self._wake:
+            busy = {*self._queue, self._running}
+            self._queue.extend(info.id for info in waiting if info.id not in busy)
+            self._paused = False
+            self._wake.notify_all()
+        return waiting
 
     def stop(self, run_id: str) -> None:
         """Stop one run, or take it out of the queue; what it measured is kept and it can be resumed later."""

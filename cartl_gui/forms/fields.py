@@ -26,7 +26,9 @@ from cartl_gui import theme, words
 from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import Settings, format_ratio
 
-Kind = Literal["switch", "choice", "integer", "number", "ratio", "integers", "text", "path", "start", "group"]
+Kind = Literal[
+    "switch", "choice", "integer", "number", "ratio", "integers", "numbers", "text", "path", "start", "group"
+]
 LABEL_WIDTH = 142
 UNIT_WIDTH = 72
 
@@ -54,6 +56,8 @@ class FieldSpec:
             return "one of " + ", ".join(words.choice(value) for value in self.choices)
         if self.kind == "integers":
             return "whole numbers with commas between them, such as 40, 70, 90"
+        if self.kind == "numbers":
+            return "numbers with blanks between them, such as 0.5 0.45 0.4"
         if self.kind in ("text", "path", "start"):
             low, high = self.limits.get("min_length", 0), self.limits.get("max_length")
             return f"{low} to {high} characters" if high else "text"
@@ -123,6 +127,8 @@ def _kind_of(name: str, field: FieldInfo) -> tuple[Kind, tuple[str, ...], type[S
         return ("ratio" if is_ratio else "number"), (), None, optional
     if get_origin(annotation) is list and get_args(annotation) == (int,):
         return "integers", (), None, optional
+    if get_origin(annotation) is list and get_args(get_args(annotation)[0])[:1] == (float,):
+        return "numbers", (), None, optional
     if annotation is str:
         return {"path": "path", "start_from": "start"}.get(name, "text"), (), None, optional  # type: ignore[return-value]
     raise TypeError(f"the form has no editor for {name}: {field.annotation}")
@@ -166,7 +172,7 @@ class FieldRow(QWidget):
         grid.setHorizontalSpacing(6)
         grid.setVerticalSpacing(1)
         grid.addWidget(self._label, 0, 0)
-        wide = spec.kind in ("choice", "text", "path", "start", "switch") and not spec.unit
+        wide = spec.kind in ("choice", "text", "numbers", "path", "start", "switch") and not spec.unit
         grid.addWidget(self.editor, 0, 1, 1, 2 if wide else 1)
         if not wide:
             unit.setFixedWidth(UNIT_WIDTH)
@@ -263,6 +269,10 @@ class FieldRow(QWidget):
             return self.editor.currentData()
         line = self._line()
         text = line.text().strip() if line is not None else ""
+        if self.spec.optional and not text:
+            return None
+        if self.spec.kind == "numbers":
+            return text.replace(",", " ").split()
         try:
             if self.spec.kind == "integer":
                 return int(text)
@@ -318,8 +328,10 @@ class FieldRow(QWidget):
             return "on" if value else "off"
         if self.spec.kind == "choice":
             return words.choice(value)
+        if value is None:
+            return ""
         if isinstance(value, list | tuple):
-            return ", ".join(map(str, value))
+            return (" " if self.spec.kind == "numbers" else ", ").join(map(str, value))
         if isinstance(value, float):
             return format_ratio(value) if math.isfinite(value) else str(value)
         return str(value)

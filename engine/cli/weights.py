@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from engine import api
 from engine.cli import report, verbs
 from engine.cli.client import Client
 from engine.cli.progress import showing
@@ -21,7 +22,7 @@ def import_checkpoint(options: argparse.Namespace) -> int:
     """Recognise a checkpoint, write it as weights of this program, and tell what was found."""
     path = Path(options.checkpoint).expanduser().absolute()
     config = validate(ImportConfig, _values(options))
-    destination = Path(options.to).expanduser().absolute() if options.to else destination_of(path)
+    destination = Path(options.to).expanduser().absolute() if options.to else api.import_destination(path)
     if destination.exists() and not options.force:
         raise verbs.UsageError(
             f"{destination} exists; name another file with --to, or replace it with --force."
@@ -30,12 +31,6 @@ def import_checkpoint(options: argparse.Namespace) -> int:
         exported = client.import_weights(path, config, destination, overwrite=options.force)
     verbs.say(report.as_json(_as_json(exported)) if options.json else _as_text(exported))
     return 0
-
-
-def destination_of(path: Path) -> Path:
-    """Where the weights go unless a place is named: beside the checkpoint, as .safetensors."""
-    name = f"{path.stem}-imported" if path.suffix == ".safetensors" else path.stem
-    return path.with_name(f"{name}.safetensors")
 
 
 def _values(options: argparse.Namespace) -> dict[str, Any]:

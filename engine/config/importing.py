@@ -29,17 +29,11 @@ class ImportConfig(Settings):
         "Mean",
         "Mean of the source domain's pixels, red, green and blue, in input units; a transferred network keeps its "
         "source domain's. Left out, it is that of the file, else that of the data, where it is known.",
-        unit="input units",
-        min_length=3,
-        max_length=3,
     )
     std: list[Ratio] | None = setting(
         None,
         "Standard deviation",
         "Standard deviation of the source domain's pixels, red, green and blue, in input units.",
-        unit="input units",
-        min_length=3,
-        max_length=3,
     )
     spectral_bound: float | None = setting(
         None,
@@ -55,6 +49,9 @@ class ImportConfig(Settings):
         if (self.mean is None) != (self.std is None):
             missing = "std" if self.std is None else "mean"
             raise ValueError(f"{missing}: mean and std belong together; give both or neither")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != 3:
+                raise ValueError(f"{name}: expected three numbers, red, green and blue, got {len(values)}")
         if self.mean is not None and not all(0 <= value <= 1 for value in self.mean):
             raise ValueError(
                 f"mean: pixels are in [0, 1], so expected three numbers from 0 to 1, got {self.mean}; divide by 255"
