@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
@@ -51,17 +50,6 @@ def new_run() -> RunConfig:
     )
 
 
-def run_from(weights: str) -> RunConfig:
-    """A transfer and an attack with the program's defaults, starting from a weights file."""
-    return RunConfig(
-        name=f"from {Path(weights).stem}"[:80],
-        start_from=weights,
-        target=DataConfig(name="digits", validation_size=256),
-        finetuning=FinetuningConfig(),
-        attack=AttackConfig(),
-    )
-
-
 class SetupPanel(QWidget):
     """Edits a study: a list of runs, one of which is in the form."""
 
@@ -78,6 +66,7 @@ class SetupPanel(QWidget):
         self._baselines: list[dict[str, Any]] = []
         self._index = 0
         self._description = ""
+        self._comparisons: list[dict[str, Any]] = []
         self._earlier: list[tuple[str, str]] = []
         self._can_submit = True
         self._first_problem: tuple[int, str] | None = None
@@ -178,16 +167,11 @@ class SetupPanel(QWidget):
         """Put one run with the program's defaults into the form."""
         self.set_study(StudyConfig(title="My experiment", runs=[new_run()]))
 
-    def start_from(self, weights: str) -> None:
-        """Put one run into the form that starts from a weights file."""
-        self.set_study(StudyConfig(title="My experiment", runs=[run_from(weights)]))
-        self.form.sections["run"].set_open(True)
-        self.form.sections["finetuning"].set_open(True)
-
     def set_study(self, study: StudyConfig) -> None:
         """Show the settings of a study; "reset" goes back to them."""
         self._loading = True
         self._description = study.description
+        self._comparisons = [comparison.model_dump() for comparison in study.comparisons]
         self._drafts = [run.model_dump() for run in study.runs]
         self._baselines = copy.deepcopy(self._drafts)
         self._index = 0
@@ -207,7 +191,12 @@ class SetupPanel(QWidget):
     def values(self) -> dict[str, Any]:
         """The study as typed, in plain values."""
         self._drafts[self._index] = self.form.values()
-        return {"title": self.title.text().strip(), "description": self._description, "runs": self._drafts}
+        return {
+            "title": self.title.text().strip(),
+            "description": self._description,
+            "runs": self._drafts,
+            "comparisons": self._comparisons,
+        }
 
     def set_earlier_runs(self, runs: Iterable[RunInfo]) -> None:
         """Offer finished runs that trained something as starting points."""
@@ -241,10 +230,17 @@ class SetupPanel(QWidget):
         self.chooser.clear()
         amount = len(self._drafts)
         for number, draft in enumerate(self._drafts, start=1):
-            self.chooser.addItem(f"{number} of {amount}: {draft.get('name')}")
+            self.chooser.addItem(self._label(number, draft.get("name"), draft.get("seed")))
         self.chooser.setCurrentIndex(self._index)
         self.chooser.blockSignals(False)
         self.remove_button.setEnabled(amount > 1)
+
+    def _label(self, number: int, name: object, seed: object) -> str:
+        """A run in the list of the study's runs, with its seed where they differ."""
+        others = [draft.get("seed") for place, draft in enumerate(self._drafts, start=1) if place != number]
+        return f"{number} of {len(self._drafts)}: {name}" + (
+            f", seed {seed}" if any(other != seed for other in others) else ""
+        )
 
     def _show_draft(self) -> None:
         self._loading = True
@@ -254,9 +250,8 @@ class SetupPanel(QWidget):
         self._edited()
 
     def _offer_starts(self) -> None:
-        before = [
-            (str(draft.get("name")), "an earlier run of this study") for draft in self._drafts[: self._index]
-        ]
+        names = dict.fromkeys(str(draft.get("name")) for draft in self._drafts[: self._index])
+        before = [(name, "an earlier run of this study") for name in names]
         self.form.set_starts(before + self._earlier)
 
     def _choose(self, index: int) -> None:
@@ -295,8 +290,8 @@ class SetupPanel(QWidget):
     def _edited(self) -> None:
         if self._loading:
             return
-        name = self.form.rows["name"].value()
-        text = f"{self._index + 1} of {len(self._drafts)}: {name}"
+        name, seed = (self.form.rows[field].value() for field in ("name", "seed"))
+        text = self._label(self._index + 1, name, seed)
         if self.chooser.itemText(self._index) != text:
             self.chooser.setItemText(self._index, text)
         self._check()
@@ -306,7 +301,7 @@ class SetupPanel(QWidget):
     def _check(self) -> None:
         self._first_problem, self._study, self._problem_count, self._problem_text = None, None, 0, ""
         try:
-            self._study = validate(StudyConfig, self.values())  # type: ignore[assignment]
+            self._study = self._validated()
         except ConfigError as error:
             self._problem_count = len(error.problems)
             for problem in error.problems[:1]:
@@ -316,8 +311,20 @@ class SetupPanel(QWidget):
                 self._first_problem = (run, ".".join(parts[2:]) if in_run else problem.place)
                 self._problem_text = problem.message
 
+    def _validated(self) -> StudyConfig:
+        """The study as typed, without comparisons of runs that it no longer has; they are back when the names are."""
+        values = self.values()
+        try:
+            return validate(StudyConfig, values)
+        except ConfigError as error:
+            if not all(problem.place.startswith("comparisons.") for problem in error.problems):
+                raise
+            gone = {int(problem.place.split(".")[1]) for problem in error.problems}
+        kept = [item for number, item in enumerate(self._comparisons) if number not in gone]
+        return validate(StudyConfig, values | {"comparisons": kept})
+
     def _tell(self) -> None:
-        amount = len(self._drafts)
+        amount = len(self._study.runs if self._study else self._drafts)
         self.run_button.setText("Run study" if amount < 2 else f"Run study ({words.count(amount, 'run')})")
         self.run_button.setEnabled(self._study is not None and self._can_submit)
         self.run_button.setToolTip(

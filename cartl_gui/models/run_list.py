@@ -43,17 +43,26 @@ def in_order(runs: list[RunInfo]) -> list[RunInfo]:
     return [info for batch in reversed(batches) for info in batch]
 
 
+def varied_studies(runs: list[RunInfo]) -> set[str]:
+    """The studies that have runs of several seeds, which their names do not tell apart."""
+    seeds: dict[str, set[int]] = {}
+    for info in runs:
+        seeds.setdefault(info.study, set()).add(info.config.seed)
+    return {study for study, found in seeds.items() if len(found) > 1}
+
+
 class RunListModel(QAbstractTableModel):
-    """One row per run, ordered by `in_order`."""
+    """One row per run, ordered by `in_order`; names have their seed beside them where a study has several."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._runs: list[RunInfo] = []
+        self._varied: set[str] = set()
 
     def set_runs(self, runs: list[RunInfo]) -> None:
         """Show these runs."""
         self.beginResetModel()
-        self._runs = in_order(runs)
+        self._runs, self._varied = in_order(runs), varied_studies(runs)
         self.endResetModel()
 
     def update_run(self, info: RunInfo) -> None:
@@ -68,6 +77,9 @@ class RunListModel(QAbstractTableModel):
         self.beginInsertRows(QModelIndex(), row, row)
         self._runs = ordered
         self.endInsertRows()
+        if varied_studies(ordered) != self._varied:
+            self._varied = varied_studies(ordered)
+            self.dataChanged.emit(self.index(0, NAME), self.index(len(ordered) - 1, NAME))
 
     def run_at(self, row: int) -> RunInfo:
         """The run of a row."""
@@ -105,7 +117,7 @@ class RunListModel(QAbstractTableModel):
         """What a cell shows."""
         info, column = self._runs[index.row()], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
-            return _text(info, column)
+            return self._shown(info, column)
         if role == SORT_ROLE:
             return _sort_key(info, column)
         if role == ID_ROLE:
@@ -120,8 +132,12 @@ class RunListModel(QAbstractTableModel):
             colours = theme.scheme()
             return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{HEADERS[column]}: {_text(info, column)}"
+            return f"{HEADERS[column]}: {self._shown(info, column)}"
         return None
+
+    def _shown(self, info: RunInfo, column: int) -> str:
+        text = _text(info, column)
+        return f"{text}, seed {info.config.seed}" if column == NAME and info.study in self._varied else text
 
 
 def _text(info: RunInfo, column: int) -> str:
@@ -149,7 +165,7 @@ def _text(info: RunInfo, column: int) -> str:
 def _sort_key(info: RunInfo, column: int) -> Any:
     result = info.result
     return (
-        info.name.lower(), words.STATE_WORDS[info.state], info.progress,
+        f"{info.name.lower()} {info.config.seed:010}", words.STATE_WORDS[info.state], info.progress,
         result.clean_accuracy.value if result else -1.0, result.robust_accuracy.value if result else -1.0,
         info.seconds, info.study.lower(), _text(info, ATTACK), info.created,
     )[column]  # fmt: skip

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow, specs_of
 from cartl_gui.forms.setup_panel import SetupPanel, new_run
-from engine.config import FinetuningConfig, PgdConfig, RunConfig, StudyConfig, parse_study
+from engine.config import ComparisonConfig, FinetuningConfig, PgdConfig, RunConfig, StudyConfig, parse_study
 from tests.gui.scripted_session import demo_study
 
 
@@ -208,10 +208,39 @@ def test_that_a_copied_run_gets_a_name_of_its_own(qtbot: QtBot) -> None:
     panel.add_button.click()
     study = panel.study()
     assert study is not None
-    assert [run.name for run in study.runs] == ["experiment", "experiment-2", "experiment-2-2"]
+    assert [run.name for run in study.runs] == ["FDM, k=4", "experiment", "experiment-2", "experiment-2-2"]
+    assert [run.start_from for run in study.runs] == ["", "FDM, k=4", "FDM, k=4", "FDM, k=4"]
+    assert panel.run_button.text() == "Run study (4 runs)", "what they share is made once, before them"
     panel.remove_button.click()
     assert panel.study() is not None
-    assert len(panel.study().runs) == 2  # type: ignore[union-attr]
+    assert len(panel.study().runs) == 3  # type: ignore[union-attr]
+
+
+def test_that_runs_of_one_name_are_told_apart_by_their_seed_in_the_form(qtbot: QtBot) -> None:
+    panel = SetupPanel({})
+    qtbot.addWidget(panel)
+    panel.add_button.click()
+    row(panel.form, "name").set_value("experiment")
+    row(panel.form, "seed").set_value("1")
+    assert panel.study() is not None
+    assert panel.chooser.currentText() == "2 of 2: experiment, seed 1"
+
+
+def test_that_comparisons_are_kept_while_the_runs_that_they_name_are_there(qtbot: QtBot) -> None:
+    demo = demo_study()
+    attacked = next(run.name for run in demo.runs if run.attack)
+    compared = ComparisonConfig(baseline=attacked, other=attacked)
+    study = StudyConfig(title=demo.title, runs=demo.runs, comparisons=[compared])
+    panel = SetupPanel({})
+    qtbot.addWidget(panel)
+    panel.set_study(study)
+    assert panel.study() == study
+    panel.chooser.setCurrentIndex([run.name for run in demo.runs].index(attacked))
+    row(panel.form, "name").set_value("other")
+    assert panel.study() is not None
+    assert panel.study().comparisons == []  # type: ignore[union-attr]
+    row(panel.form, "name").set_value(attacked)
+    assert panel.study() == study
 
 
 def test_that_two_runs_of_one_name_are_refused_in_words(qtbot: QtBot) -> None:

@@ -368,6 +368,23 @@ def test_that_the_run_list_says_states_progress_and_time_in_words(
     assert model.index(row, 1).data(Qt.ItemDataRole.AccessibleTextRole) == "State: running: pre-training"
 
 
+def test_that_the_run_list_tells_runs_of_one_name_apart_by_their_seed(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info = session.submit(demo_study())[0]
+    drain(window)
+    model = window.runs.model
+    assert model.index(model.row_of(info.id), 0).data() == "at"
+    again = replace(info, id="at-again", config=info.config.model_copy(update={"seed": 7}))
+    session.events.put(RunChanged(again))
+    drain(window)
+    assert model.index(model.row_of(info.id), 0).data() == f"at, seed {info.config.seed}"
+    assert model.index(model.row_of("at-again"), 0).data() == "at, seed 7"
+    window.runs.proxy.sort(0)
+    names = [window.runs.proxy.index(row, 0).data() for row in range(window.runs.proxy.rowCount())]
+    assert names.index(f"at, seed {info.config.seed}") < names.index("at, seed 7")
+
+
 def test_that_a_study_is_listed_in_the_order_it_is_made_above_older_ones(
     window: MainWindow, session: ScriptedSession
 ) -> None:
