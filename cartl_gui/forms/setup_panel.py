@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
@@ -45,6 +46,17 @@ def new_run() -> RunConfig:
         source=DataConfig(name="letters", validation_size=256),
         target=DataConfig(name="digits", validation_size=256),
         pretraining=PretrainingConfig(),
+        finetuning=FinetuningConfig(),
+        attack=AttackConfig(),
+    )
+
+
+def run_from(weights: str) -> RunConfig:
+    """A transfer and an attack with the program's defaults, starting from a weights file."""
+    return RunConfig(
+        name=f"from {Path(weights).stem}"[:80],
+        start_from=weights,
+        target=DataConfig(name="digits", validation_size=256),
         finetuning=FinetuningConfig(),
         attack=AttackConfig(),
     )
@@ -166,6 +178,12 @@ class SetupPanel(QWidget):
     def new_experiment(self) -> None:
         """Put one run with the program's defaults into the form."""
         self.set_study(StudyConfig(title="My experiment", runs=[new_run()]))
+
+    def start_from(self, weights: str) -> None:
+        """Put one run into the form that starts from a weights file."""
+        self.set_study(StudyConfig(title="My experiment", runs=[run_from(weights)]))
+        self.form.sections["run"].set_open(True)
+        self.form.sections["finetuning"].set_open(True)
 
     def set_study(self, study: StudyConfig) -> None:
         """Show the settings of a study; "reset" goes back to them."""
