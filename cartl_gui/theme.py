@@ -172,6 +172,7 @@ def style_sheet(colours: Scheme) -> str:
     QFrame[drop="true"] {{ border: 1.5px dashed {c.neutral}; border-radius: 8px; background: transparent; }}
     QFrame[drop="active"] {{ border: 2px dashed {c.accent}; border-radius: 8px; background: {c.selection}; }}
     QLabel[role="muted"] {{ color: {c.muted}; }}
+    QLabel[role="hint"] {{ color: {c.muted}; font-size: 8.5pt; }}
     QLabel[role="error"] {{ color: {c.error}; }}
     QLabel[role="good"] {{ color: {c.good}; }}
     QLabel[role="heading"] {{ font-weight: 600; }}

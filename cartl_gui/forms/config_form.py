@@ -118,6 +118,17 @@ class FieldGroup(QWidget):
             group.setVisible(group.relevant)
             group.refresh()
 
+    def show_hints(self) -> None:
+        """Show what follows from the settings beside those that can be used."""
+        try:
+            hints = self.model.model_validate(self.values()).hints()
+        except ValidationError:
+            hints = {}
+        for name, row in self.rows.items():
+            row.show_hint("" if row.problem else hints.get(name, ""))
+        for group in self.groups.values():
+            group.show_hints()
+
     def show_problem(self, text: str) -> None:
         """Show a problem that belongs to no single row."""
         self._error.setText(text)
@@ -367,6 +378,10 @@ class ConfigForm(QWidget):
             row.refresh_visibility()
         for name, group in self.groups.items():
             group.show_problem(_sentence(by_group.get(name, "")))
+        for group in self.groups.values():
+            group.show_hints()
+        for name, row in self.rows.items():
+            row.show_hint(self._config.hints().get(name, "") if self._config is not None else "")
         self._general.setText("\n".join(map(_sentence, general)))
         self._general.setVisible(bool(general))
         self.problems = problems

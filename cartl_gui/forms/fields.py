@@ -146,7 +146,7 @@ class FieldRow(QWidget):
         self.baseline: Any = spec.default
         self.relevant = True
         self.folded = False
-        self.problem = ""
+        self.problem = self.hint = ""
         self._label = QLabel(spec.title)
         self._label.setWordWrap(True)
         self._label.setFixedWidth(LABEL_WIDTH)
@@ -165,8 +165,9 @@ class FieldRow(QWidget):
         policy = self.reset_button.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self.reset_button.setSizePolicy(policy)
-        self._error = WrappedLabel("error")
+        self._error, self._hint = WrappedLabel("error"), WrappedLabel("hint")
         self._error.hide()
+        self._hint.hide()
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 1, 0, 1)
         grid.setHorizontalSpacing(6)
@@ -179,6 +180,7 @@ class FieldRow(QWidget):
             grid.addWidget(unit, 0, 2)
         grid.addWidget(self.reset_button, 0, 3)
         grid.addWidget(self._error, 1, 0, 1, 4)
+        grid.addWidget(self._hint, 2, 1, 1, 3)
         grid.setColumnStretch(1, 1)
         tip = f"<p>{spec.help}</p>" if spec.help else ""
         if spec.kind not in ("switch", "choice"):
@@ -300,12 +302,24 @@ class FieldRow(QWidget):
         self.problem = text
         self._error.setText(text)
         self._error.setVisible(bool(text))
-        self.editor.setAccessibleDescription(f"{text}. {self.spec.help}" if text else self.spec.help)
+        self._describe()
         line = self._line()
         if line is not None and isinstance(self.editor, QLineEdit):
             line.setProperty("bad", "true" if text else "false")
             line.style().unpolish(line)
             line.style().polish(line)
+
+    def show_hint(self, text: str) -> None:
+        """Show small under the field what follows from its value; empty text removes that."""
+        if text != self.hint:
+            self.hint = text
+            self._hint.setText(text)
+            self._hint.setVisible(bool(text))
+            self._describe()
+
+    def _describe(self) -> None:
+        said = [f"{text}." for text in (self.problem, self.hint) if text]
+        self.editor.setAccessibleDescription(" ".join([*said, self.spec.help]).strip())
 
     def refresh_visibility(self) -> None:
         """Be there only if the setting has an effect and is not folded away."""

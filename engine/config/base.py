@@ -36,6 +36,13 @@ class Settings(BaseModel):
                 found[str(symbol)] = f"{getattr(self, field):g}"
         return found
 
+    def hints(self) -> dict[str, str]:
+        """What follows from the settings and is worth knowing beside one: field -> short text, none by default.
+
+        Forms show the text beside the field while these settings can be used, such as a weight times the batch size.
+        """
+        return {}
+
 
 def parse_ratio(value: Any) -> Any:
     """Turn "8/255" into a float; pass everything else on to pydantic's own checks.
