@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,6 +175,17 @@ def test_that_an_override_of_the_grid_gives_an_axis_other_values() -> None:
         ("vanilla", 9),
     ]
     assert study.runs[1].finetuning.num_finetuned_blocks == 2  # type: ignore[union-attr]
+
+
+def test_that_the_study_of_the_readme_is_what_it_says() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    study = parse_study(readme.split("```toml\n")[1].split("```")[0])
+    assert [run.name for run in study.runs if run.seed == 1] == [
+        "AT", "AT, vanilla, k=2", "AT, vanilla, k=3",
+        *(f"AT, NEFT, k={k}, beta={beta}" for k in (2, 3) for beta in ("0.4", "1")),
+    ]  # fmt: skip
+    assert {run.seed for run in study.runs} == {0, 1, 2}
+    assert study.part(["AT, vanilla, k=3@1"]).runs[1].start_from == "AT"
 
 
 # Shared pre-training.
