@@ -76,7 +76,9 @@ def settings_of(chain: Sequence[RunInfo]) -> dict[str, Any]:
     root = chain[-1].config
     if root.start_from:
         found["start_from"] = root.start_from
-    return {key: value for key, value in found.items() if key not in _WITHOUT_EFFECT}
+    order = ("model", "source", "pretraining", "target", "finetuning", "attacked", "attack")
+    told = sorted(found, key=lambda key: next((n for n, part in enumerate(order) if f"{part}." in key), -1))
+    return {key: found[key] for key in told if key not in _WITHOUT_EFFECT}
 
 
 def evaluation_key(chain: Sequence[RunInfo]) -> tuple[tuple[str, str], ...]:
