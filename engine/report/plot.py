@@ -48,13 +48,18 @@ class Box:
         return width * height if width > 0 and height > 0 else 0.0
 
     def crossed(self, start: tuple[float, float], end: tuple[float, float]) -> bool:
-        """Whether a straight line runs through it, looked at in steps of about a pixel and a half."""
-        steps = max(1, int(math.dist(start, end) / 1.5))
-        return any(
-            self.x0 <= start[0] + (end[0] - start[0]) * part / steps <= self.x1
-            and self.y0 <= start[1] + (end[1] - start[1]) * part / steps <= self.y1
-            for part in range(steps + 1)
-        )
+        """Whether a straight line runs through it. Source: Liang & Barsky, ACM TOG 1984."""
+        first, last = 0.0, 1.0
+        sides = ((self.x0, self.x1, start[0], end[0]), (self.y0, self.y1, start[1], end[1]))
+        for low, high, begin, stop in sides:
+            step = stop - begin
+            if step == 0:
+                if not low <= begin <= high:
+                    return False
+                continue
+            one, two = sorted(((low - begin) / step, (high - begin) / step))
+            first, last = max(first, one), min(last, two)
+        return first <= last
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,8 @@ def _free_spot(
     """The best place for a text near a point; None if every one would cover a marker or another text."""
     best, least = None, math.inf
     for distance in (13.0, 16.0, 22.0, 32.0, 44.0, 58.0, 74.0):
+        if distance >= least:
+            break
         for eighth in range(16):
             angle = eighth * math.pi / 8
             right, down = math.cos(angle), math.sin(angle)

@@ -12,7 +12,10 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import api
 from engine.config import ComparisonConfig, StudyConfig, dump_study, parse_study
@@ -257,6 +260,17 @@ def test_that_labels_of_points_that_lie_close_together_do_not_cover_each_other()
     boxes = labels(trade_off_svg(evaluation))
     assert len(boxes) == 12
     assert all(first.shared(second) == 0 for first, second in itertools.combinations(boxes, 2))
+
+
+@given(*[st.floats(-3, 3)] * 4)
+def test_that_a_line_crosses_a_box_exactly_if_one_of_its_points_lies_inside(
+    x0: float, y0: float, x1: float, y1: float
+) -> None:
+    found = Box(-1, -1, 1, 1).crossed((x0, y0), (x1, y1))
+    parts = np.linspace(0, 1, 5001)
+    nearest = np.min(np.maximum(np.abs(x0 + (x1 - x0) * parts), np.abs(y0 + (y1 - y0) * parts)))
+    if abs(nearest - 1) > 0.01:  # a step of the sampling could jump over a corner
+        assert found == (nearest < 1)
 
 
 def test_that_equal_points_and_a_single_point_can_be_drawn() -> None:
