@@ -10,12 +10,13 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox
 
+from cartl_gui import words
 from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.dialogs.import_dialog import ImportDialog
 from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.plots.base import PlotPanel
 from engine.config import StageName, StudyConfig, dump_study, load_study
-from engine.errors import ConfigError
+from engine.errors import CartlError, ConfigError
 from engine.events import RESUMABLE, RunInfo
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Actions:
 
     def __init__(self, window: MainWindow) -> None:
         self._window = window
+        self._report: Path | None = None
         self._table: dict[str, Callable[[], object]] = {
             "new": self.new,
             "demo": window.start_demo,
@@ -41,6 +43,7 @@ class Actions:
             "run": window.setup.submit,
             "pause": window.session.pause,
             "resume": self.resume,
+            "resume_study": self.resume_study_of_selected,
             "stop": self.stop,
             "stop_all": self.stop_all,
             "show_run": self.show_selected,
@@ -126,6 +129,22 @@ class Actions:
             self._window.session.resume()
         self._window.set_paused(False)
 
+    def resume_study_of_selected(self) -> None:
+        """Go on with the study of the selected run."""
+        info = self._selected()
+        if info is not None:
+            self.resume_study(info.study)
+
+    def resume_study(self, title: str) -> None:
+        """Go on with every run of a study that has not finished."""
+        try:
+            runs = self._window.session.resume_study(title)
+        except CartlError as error:
+            self._window.complain("The study could not be resumed.", str(error))
+            return
+        self._window.set_paused(False)
+        self._window.status.say(f"Queued {words.count(len(runs), 'run')} of “{title}”")
+
     def stop(self) -> None:
         """Stop the selected run if the user is sure."""
         info = self._selected()
@@ -178,8 +197,8 @@ class Actions:
 
     # export ---------------------------------------------------------------------------------------------
     def export_shown_plot(self) -> None:
-        """Export the enlarged plot, or that with the focus, or the first."""
-        self.export_plot(self._window.live.current_panel())
+        """Export the plot of the results, or the live plot that is enlarged or has the focus, or the first."""
+        self.export_plot(self._window.shown_plot())
 
     def export_plot(self, panel: object) -> None:
         """Ask how to export a plot, and write it."""
@@ -191,6 +210,22 @@ class Actions:
             self._remember(dialog.written)
             self._window.status.say(f"Wrote {dialog.written}")
         dialog.deleteLater()
+
+    def write_report(self, title: str) -> None:
+        """Ask for a folder, write the report of a study there and open it."""
+        folder = QFileDialog.getExistingDirectory(
+            self._window, "Folder for the report", self._window.settings.folder
+        )
+        if folder:
+            self._window.settings.folder = folder
+            self._report = Path(folder)
+            self._window.session.export_report(title, self._report)
+
+    def open_report(self, path: str) -> None:
+        """Show a report that was just written, if `path` is the one that was asked for."""
+        if self._report is not None and Path(path) == self._report:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._report / "report.html")))
+            self._report = None
 
     def export_latest_weights(self) -> None:
         """Export the weights after the selected run's last training stage."""

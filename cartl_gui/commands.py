@@ -24,6 +24,7 @@ class Situation:
     selected: bool = False
     selected_active: bool = False
     selected_resumable: bool = False
+    study_resumable: bool = False
     selected_has_weights: bool = False
     plot_shown: bool = False
 
@@ -72,6 +73,8 @@ COMMANDS: tuple[Command, ...] = (
             "Pause", lambda s: s.can_write and (s.running or s.queued) and not s.paused),
     Command("resume", "R&esume", "Go on with the queue, or with the selected run where it stopped.", "Run", "resume",
             "Ctrl+Shift+R", "Resume", lambda s: s.can_write and (s.paused or s.selected_resumable)),
+    Command("resume_study", "Resume s&tudy", "Go on with every run of the selected run's study that has not finished.",
+            "Run", "resume", enabled=lambda s: s.can_write and s.study_resumable),
     Command("stop", "&Stop run…", "Stop the selected run; what it measured is kept.", "Run", "stop", "Ctrl+.",
             "Stop…", lambda s: s.can_write and s.selected_active),
     Command("stop_all", "Stop &all…", "Stop the running run and empty the queue.", "Run", "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import (
@@ -45,6 +45,9 @@ from engine.events import (
     RunsListed,
     StageLayout,
 )
+
+if TYPE_CHECKING:
+    from cartl_gui.plots.base import PlotPanel
 
 TITLE = "CARTL Workbench"
 #: Milliseconds between two plots drawn; four of them and a pause make about eight pictures a second.
@@ -105,6 +108,8 @@ class MainWindow(QMainWindow):
         )
         for page, title, picture in self._pages[1:]:
             self.tabs.addTab(page, theme.icon(picture), title)
+        for study in self.presets.values():
+            self.results.know_study(study)
         self.setup = parts.SetupPanel(self.presets)
         self.runs, self.inspector = parts.RunsPanel(), parts.InspectorPanel()
         self.layout_of_docks = WindowLayout(
@@ -153,7 +158,7 @@ class MainWindow(QMainWindow):
         actions = self.commands.actions
         self.runs.set_menu_actions(
             [
-                actions["show_run"], actions["resume"], actions["stop"], None,
+                actions["show_run"], actions["resume"], actions["resume_study"], actions["stop"], None,
                 actions["use_settings"], actions["copy_command"], None,
                 actions["export_weights"], actions["export_tables"], actions["open_folder"],
             ]
@@ -182,6 +187,9 @@ class MainWindow(QMainWindow):
         self.welcome.run_chosen.connect(self.show_run)
         self.results.run_chosen.connect(self.show_run)
         self.results.said.connect(self.status.say)
+        self.results.export_requested.connect(actions.export_plot)
+        self.results.resume_asked.connect(actions.resume_study)
+        self.results.report_asked.connect(actions.write_report)
         self.live.export_requested.connect(actions.export_plot)
         self.runs.run_selected.connect(self._run_selected)
         self.runs.run_opened.connect(self.show_run)
@@ -242,6 +250,7 @@ class MainWindow(QMainWindow):
     def submit(self, study: StudyConfig) -> None:
         """Queue a study, and show its first run unless another one is running."""
         other = self.bridge.running()
+        self.results.know_study(study)
         try:
             infos = self.session.submit(study)
         except CartlError as error:
@@ -293,6 +302,7 @@ class MainWindow(QMainWindow):
     def _runs_listed(self, event: RunsListed) -> None:
         self._read_only = event.read_only
         self.setup.set_can_submit(not event.read_only)
+        self.results.set_can_write(not event.read_only)
         runs = list(self.bridge.runs.values())
         self.runs.set_runs(runs)
         self._runs_known()
@@ -356,6 +366,7 @@ class MainWindow(QMainWindow):
     def _exported(self, path: str) -> None:
         self.status.say(f"Wrote {path}")
         self._note("info", f"Wrote {path}")
+        self.actions_of_commands.open_report(path)
 
     def _request_failed(self, event: RequestFailed) -> None:
         details = f"\n{event.details}" if event.details else ""
@@ -438,10 +449,22 @@ class MainWindow(QMainWindow):
                 selected=info is not None,
                 selected_active=info is not None and info.state in ("created", "running"),
                 selected_resumable=info is not None and info.state in RESUMABLE,
+                study_resumable=info is not None and self._study_waits(info.study),
                 selected_has_weights=data is not None and bool(data.weights),
-                plot_shown=self.tabs.currentWidget() is self.live and self.live.current_panel() is not None,
+                plot_shown=self.shown_plot() is not None,
             )
         )
+
+    def shown_plot(self) -> PlotPanel | None:
+        """The plot to export: that of the results, or one of the live plots."""
+        page = self.tabs.currentWidget()
+        if page is self.results:
+            return None if self.results.plot.is_empty() else self.results.plot
+        return self.live.current_panel() if page is self.live else None
+
+    def _study_waits(self, study: str) -> bool:
+        """Whether a run of a study may be gone on with."""
+        return any(info.study == study and info.state in RESUMABLE for info in self.bridge.runs.values())
 
     # small things ---------------------------------------------------------------------------------------
     def _theme_chosen(self, action: QAction) -> None:

@@ -206,6 +206,7 @@ def style_sheet(colours: Scheme) -> str:
                     background: {c.base}; }}
     QProgressBar::chunk {{ background: {c.accent}; border-radius: 3px; }}
     QScrollArea {{ border: none; background: transparent; }}
+    QWidget#clear {{ background: transparent; }}
     """
 
 

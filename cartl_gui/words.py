@@ -82,6 +82,15 @@ def estimate(value: Estimate) -> str:
     return f"{text} ({100 * value.low:.1f} – {100 * value.high:.1f})" if math.isfinite(value.low) else text
 
 
+def bare(value: Estimate | Interval) -> str:
+    """The same without percent signs, for tables whose header has one: "45.6 (42.1 – 49.0)"."""
+    mean = value.value if isinstance(value, Interval) else value.mean
+    if not math.isfinite(mean):
+        return "–"
+    text = f"{100 * mean:.1f}"
+    return f"{text} ({100 * value.low:.1f} – {100 * value.high:.1f})" if math.isfinite(value.low) else text
+
+
 def sureness(value: Estimate) -> str:
     """What an interval speaks of: "5 seeds, 95 % interval over seeds"."""
     seeds = count(value.count, "seed")

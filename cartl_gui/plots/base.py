@@ -9,12 +9,21 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QLineF, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPen, QPixmap
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cartl_gui import theme
 from cartl_gui.run_data import RunData, decimate
 from cartl_gui.theme import Scheme
-from cartl_gui.widgets import ElidedLabel, FlowLayout
+from cartl_gui.widgets import ElidedLabel
 from engine.config import StageName
 
 pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-major")
@@ -165,8 +174,8 @@ class PlotPanel(QFrame):
     empty_text = "Appears when a run has measured something."
     #: Whether a button for a logarithmic axis makes sense here.
     can_log = True
-    #: Whether the legend may take several rows; the readout then stands beside the title.
-    wraps_legend = False
+    #: Whether the legend stands beside the plot, one entry below the other; the readout is then beside the title.
+    legend_aside = False
 
     export_requested = Signal(object)
     maximise_toggled = Signal(object, bool)
@@ -246,26 +255,40 @@ class PlotPanel(QFrame):
             self.fit_button, self.maximise_button, self.export_button,
         ):  # fmt: skip
             head.addWidget(button)
-        self.legend = QWidget(self)
         self._note = ElidedLabel()
         self._note.setProperty("role", "muted")
         self._note.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._legend_row: FlowLayout | QHBoxLayout
-        if self.wraps_legend:
-            self._legend_row = FlowLayout(self.legend)
+        self._legend_row: QHBoxLayout | QVBoxLayout
+        if self.legend_aside:
+            self._legend_row = QVBoxLayout()
+            self._legend_row.addStretch(1)
             head.insertWidget(1, self._note, 1)
         else:
-            self._legend_row = QHBoxLayout(self.legend)
+            self._legend_row = QHBoxLayout()
             self._legend_row.addWidget(self._note, 1)
         self._legend_row.setContentsMargins(6, 0, 6, 0)
         self._legend_row.setSpacing(2)
+        inner = QWidget()
+        inner.setLayout(self._legend_row)
+        self.legend: QWidget = inner
+        if self.legend_aside:
+            inner.setObjectName("clear")
+            self.legend = scroll = QScrollArea()
+            scroll.setWidget(inner)
+            scroll.setWidgetResizable(True)
+            scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.legend_button.toggled.connect(self.legend.setVisible)
+        body = QBoxLayout(
+            QBoxLayout.Direction.RightToLeft if self.legend_aside else QBoxLayout.Direction.TopToBottom
+        )
+        body.setSpacing(0)
+        body.addWidget(self.legend)
+        body.addWidget(self.widget, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(1, 1, 1, 4)
         column.setSpacing(0)
         column.addLayout(head)
-        column.addWidget(self.legend)
-        column.addWidget(self.widget, 1)
+        column.addLayout(body, 1)
 
     def _button(self, picture: str, text: str, *, checkable: bool = False) -> QToolButton:
         button = QToolButton(self)

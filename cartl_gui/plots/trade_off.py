@@ -48,7 +48,7 @@ class TradeOffPlot(PlotPanel):
 
     empty_text = "Clean and robust accuracy of each method appear here once a run was attacked."
     can_log = False
-    wraps_legend = True
+    legend_aside = True
 
     #: Name of the cell that was clicked.
     cell_chosen = Signal(str)
@@ -88,7 +88,7 @@ class TradeOffPlot(PlotPanel):
         self.title = f"{TITLE}: {evaluation.title}" if evaluation else TITLE
         self._heading.setText(TITLE)
         self._heading.setToolTip(self.title)
-        for number in range(len(self.lines) - len(self._bars)):
+        while len(self._bars) < len(self.lines):
             self._add_line(len(self._bars))
         curves = [curve for curve in self.curves if curve is not self._front]
         for number, (curve, bars) in enumerate(zip(curves, self._bars, strict=True)):
@@ -103,7 +103,14 @@ class TradeOffPlot(PlotPanel):
         self.choose("")
         self._make_labels()
         self._after_draw()
+        self._fit_legend()
         self._range_changed()
+
+    def _fit_legend(self) -> None:
+        """Give the legend the width of its longest name, but never more than the plot needs itself."""
+        entries = [curve.entry for curve in self.curves if not curve.entry.isHidden()]
+        wanted = max((entry.sizeHint().width() for entry in entries), default=0) + 26
+        self.legend.setFixedWidth(min(wanted, 230))
 
     def show_same(self, other: PlotPanel) -> None:
         """Show what another trade-off shows."""
@@ -210,7 +217,12 @@ class TradeOffPlot(PlotPanel):
         return self.view.mapViewToScene(QPointF(100 * cell.clean.mean, 100 * cell.robust.mean))
 
     def _free_spot(
-        self, point: QPointF, size: tuple[float, float], taken: list[QRectF], strokes: list[QLineF], frame: QRectF
+        self,
+        point: QPointF,
+        size: tuple[float, float],
+        taken: list[QRectF],
+        strokes: list[QLineF],
+        frame: QRectF,
     ) -> QRectF | None:
         best, least = None, math.inf
         for distance in _DISTANCES:

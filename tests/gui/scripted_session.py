@@ -148,6 +148,17 @@ class ScriptedSession:
             elif self._current:
                 self._change(replace(self._runs[self._current], state="running"))
 
+    def resume_study(self, title: str) -> list[RunInfo]:
+        self.calls.append(("resume_study", title))
+        waiting = [info for info in self._runs.values() if info.study == title and info.state != "finished"]
+        for info in reversed(waiting):
+            self.resume(info.id)
+        return waiting
+
+    def export_report(self, study: str, destination: Path) -> None:
+        self.calls.append(("export_report", study, destination))
+        self.events.put(Exported(str(destination)))
+
     def stop(self, run_id: str) -> None:
         self.calls.append(("stop", run_id))
         with self._lock:
