@@ -39,6 +39,7 @@ from engine.config.axes import (
 from engine.errors import ConfigError, Problem
 
 MAX_RUNS = 1000
+MAX_NAME = 80
 
 
 @dataclass
@@ -160,6 +161,10 @@ class _Expansion:
         for variant in made:
             variant.chosen = {name: variant.chosen[name] for name in listed if name in variant.chosen}
             _rename(variant)
+            if isinstance(variant.name, str) and len(variant.name) > MAX_NAME and variant.chosen:
+                place = f"runs.{self.template.number}.name"
+                reason = f"with its values the name is longer than {MAX_NAME} characters; shorten it, or give labels"
+                raise ConfigError([Problem(place, f"{reason}: {variant.name!r}")])
         made.sort(
             key=lambda variant: [variant.chosen[n].number if n in variant.chosen else -1 for n in listed]
         )

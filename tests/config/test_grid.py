@@ -239,6 +239,7 @@ def test_that_added_pretrainings_have_names_of_their_own() -> None:
 
 # Properties.
 
+ratios = st.lists(st.sampled_from([0.005, 0.1, 0.25, 1.0, 2.5]), min_size=1, max_size=2, unique=True)
 axis_values = st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True)
 
 
@@ -249,8 +250,8 @@ axis_values = st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True)
         optional={
             "seed": axis_values,
             "k": axis_values,
-            "finetuning.spectral_bound": st.lists(st.floats(0.1, 9), min_size=1, max_size=2, unique=True),
-            "pretraining.feature_weight": st.lists(st.floats(0, 9), min_size=1, max_size=2, unique=True),
+            "finetuning.spectral_bound": ratios,
+            "pretraining.feature_weight": ratios,
             "source.train_size": axis_values,
             "pretraining.epochs": axis_values,
         },
@@ -260,9 +261,6 @@ def test_that_runs_are_the_product_of_the_axes_that_apply_and_share_the_values_o
     axes: dict[str, list[Any]],
 ) -> None:
     base = FDM + NEFT + AT + VANILLA
-    for key in ("finetuning.spectral_bound", "pretraining.feature_weight"):
-        if len({f"{value:g}" for value in axes.get(key, [])}) < len(axes.get(key, [])):
-            return
     study = parse_study(HEAD + tomlkit.dumps({"grid": axes}) + base if axes else HEAD + base)
 
     def product(*keys: str) -> int:
@@ -359,6 +357,13 @@ def test_that_an_axis_of_a_run_that_cannot_be_followed_is_refused(axis: str, mes
     assert place.startswith("runs.vanilla.grid.")
     assert line == len(text.splitlines())
     assert message in told
+
+
+def test_that_a_name_that_grows_too_long_is_told_once() -> None:
+    text = HEAD + "[grid]\nk = [1, 3]\n" + AT + VANILLA.replace('name = "vanilla"', f'name = "{"v" * 76}"')
+    ((place, line, told),) = problems(text)
+    assert (place, line) == (f"runs.{'v' * 76}.name", 12)
+    assert "with its values the name is longer than 80 characters; shorten it, or give labels" in told
 
 
 def test_that_a_run_without_anything_to_start_from_is_told() -> None:
