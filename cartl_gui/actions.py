@@ -15,7 +15,7 @@ from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.dialogs.import_dialog import ImportDialog
 from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.plots.base import PlotPanel
-from engine.config import StageName, StudyConfig, dump_study, load_study
+from engine.config import StageName, StudyConfig, StudyDraft
 from engine.errors import CartlError, ConfigError
 from engine.events import RESUMABLE, RunInfo
 
@@ -77,34 +77,33 @@ class Actions:
     def open(self) -> None:
         """Ask for a settings file and propose what it says."""
         folder = self._window.settings.folder
-        path, _kind = QFileDialog.getOpenFileName(self._window, "Open settings", folder, "Settings (*.toml)")
+        path, _kind = QFileDialog.getOpenFileName(self._window, "Open study", folder, "Study (*.toml)")
         if path:
             self.open_file(path)
 
     def open_file(self, path: str) -> None:
         """Propose the settings of a TOML file in the form."""
         try:
-            study = load_study(Path(path))
+            draft = StudyDraft.load(Path(path))
         except ConfigError as error:
             self._window.complain("The settings file could not be read.", str(error))
             return
         self._remember(Path(path))
-        self._window.setup.set_study(study)
+        self._window.setup.set_draft(draft)
         self._window.show_form()
         self._window.status.say(f"Opened {path}")
 
     def save(self) -> None:
         """Ask for a place and write the settings there."""
-        study = self._window.setup.study()
-        if study is None:
+        if self._window.setup.study() is None:
             return
         start = str(Path(self._window.settings.folder) / "study.toml")
-        path, _kind = QFileDialog.getSaveFileName(self._window, "Save settings", start, "Settings (*.toml)")
+        path, _kind = QFileDialog.getSaveFileName(self._window, "Save as study", start, "Study (*.toml)")
         if not path:
             return
         target = Path(path) if Path(path).suffix else Path(path + ".toml")
         try:
-            target.write_text(dump_study(study), encoding="utf-8")
+            target.write_text(self._window.setup.text(), encoding="utf-8")
         except OSError as error:
             self._window.complain("The settings could not be saved.", f"{target}: {error.strerror}")
             return

@@ -17,7 +17,7 @@ from cartl_gui import theme
 from cartl_gui.failures import FailureWatch
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
-from engine.api import Session, presets
+from engine.api import Session, preset_texts, presets
 
 
 def version() -> str:
@@ -65,7 +65,7 @@ def run(workspace: Path, *, study: Path | None = None, demo: bool = False) -> in
     session = Session(workspace)
     watch = FailureWatch(Path(platformdirs.user_log_dir("cartl-workbench", appauthor=False)), session.events)
     watch.install()
-    window = MainWindow(session, presets(), settings, themes)
+    window = MainWindow(session, presets(), settings, themes, preset_texts=preset_texts())
     window.show()
     starter = Starter(window, study=study, demo=demo)
     starter.start()

@@ -59,9 +59,11 @@ class MainWindow(QMainWindow):
     """Everything a user sees. It decides nothing about runs; it asks the session and shows what it answers."""
 
     def __init__(
-        self, session: Session, presets: Mapping[str, StudyConfig], settings: WindowSettings, themes: Theme
-    ) -> None:
+        self, session: Session, presets: Mapping[str, StudyConfig], settings: WindowSettings, themes: Theme,
+        *, preset_texts: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._preset_texts = preset_texts
         self.session, self.presets, self.settings, self.themes = session, presets, settings, themes
         self.setObjectName("main")
         self.setAcceptDrops(True)
@@ -110,7 +112,7 @@ class MainWindow(QMainWindow):
             self.tabs.addTab(page, theme.icon(picture), title)
         for study in self.presets.values():
             self.results.know_study(study)
-        self.setup = parts.SetupPanel(self.presets)
+        self.setup = parts.SetupPanel(self.presets, self._preset_texts)
         self.runs, self.inspector = parts.RunsPanel(), parts.InspectorPanel()
         self.layout_of_docks = WindowLayout(
             self, {"setup": self.setup, "runs": self.runs, "inspector": self.inspector}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -299,6 +299,13 @@ class ConfigForm(QWidget):
     def config(self) -> RunConfig | None:
         """The settings, or None while something cannot be used."""
         return self._config
+
+    def set_varied(self, paths: Iterable[tuple[str, ...]]) -> None:
+        """Leave these settings, or the tables at these places, to the grid."""
+        varied = set(paths)
+        for row in self.all_rows():
+            keys = tuple(row.place.split("."))
+            row.set_varied(any(keys[:depth] in varied for depth in range(1, len(keys) + 1)))
 
     def set_starts(self, names: list[tuple[str, str]]) -> None:
         """Offer runs to start from."""

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.widgets import QuietCombo, WrappedLabel
-from engine.config import Settings, format_ratio
+from engine.config import Settings, field_at, format_ratio
 
 Kind = Literal[
     "switch", "choice", "integer", "number", "ratio", "integers", "numbers", "text", "path", "start", "group"
@@ -81,6 +81,11 @@ def _plain(value: float) -> str:
 def specs_of(model: type[Settings]) -> list[FieldSpec]:
     """The settings of a class in the order in which it declares them."""
     return [_spec(name, field) for name, field in model.model_fields.items()]
+
+
+def spec_of(place: str) -> FieldSpec:
+    """One setting of a run by its dotted name, or "k"."""
+    return _spec(place.rpartition(".")[2], field_at(place))
 
 
 def _spec(name: str, field: FieldInfo) -> FieldSpec:
@@ -320,6 +325,12 @@ class FieldRow(QWidget):
     def _describe(self) -> None:
         said = [f"{text}." for text in (self.problem, self.hint) if text]
         self.editor.setAccessibleDescription(" ".join([*said, self.spec.help]).strip())
+
+    def set_varied(self, on: bool) -> None:
+        """Leave the value to the grid, or take it from here."""
+        self.editor.setEnabled(not on)
+        self._label.setEnabled(not on)
+        self.setToolTip("Varied in the grid" if on else "")
 
     def refresh_visibility(self) -> None:
         """Be there only if the setting has an effect and is not folded away."""

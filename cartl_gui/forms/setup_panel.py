@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
@@ -23,6 +22,7 @@ from PySide6.QtWidgets import (
 from cartl_gui import theme, words
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow
+from cartl_gui.forms.grid_section import GridSection, amount_of
 from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import (
     AttackConfig,
@@ -32,9 +32,10 @@ from engine.config import (
     PretrainingConfig,
     RunConfig,
     StudyConfig,
-    validate,
+    StudyDraft,
+    dump_study,
 )
-from engine.errors import ConfigError
+from engine.errors import ConfigError, Problem
 from engine.events import RunInfo
 
 
@@ -70,21 +71,25 @@ class SetupPanel(QWidget):
     open_asked = Signal()
     save_asked = Signal()
 
-    def __init__(self, presets: Mapping[str, StudyConfig], parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        presets: Mapping[str, StudyConfig],
+        texts: Mapping[str, str] | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setMinimumWidth(384)
-        self._presets = dict(presets)
-        self._drafts: list[dict[str, Any]] = []
-        self._baselines: list[dict[str, Any]] = []
+        self._presets, self._texts = dict(presets), dict(texts or {})
+        self._draft = StudyDraft.of(StudyConfig(runs=[new_run()]))
         self._index = 0
-        self._description = ""
-        self._comparisons: list[dict[str, Any]] = []
         self._earlier: list[tuple[str, str]] = []
         self._can_submit = True
         self._first_problem: tuple[int, str] | None = None
         self._study: StudyConfig | None = None
         self._problem_count, self._problem_text = 0, ""
         self._loading = True
+        self.grid = GridSection()
+        self.grid.changed.connect(self._edited)
         self.form = ConfigForm()
         self.form.changed.connect(self._edited)
         self.form.focused.connect(self._explain)
@@ -133,7 +138,16 @@ class SetupPanel(QWidget):
                 grid.addWidget(button, row, 2 + column)
         grid.setColumnStretch(1, 1)
         self.scroll = QScrollArea()
-        self.scroll.setWidget(self.form)
+        inner = QWidget()
+        both = QVBoxLayout(inner)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.setSpacing(0)
+        above = QVBoxLayout()
+        above.setContentsMargins(6, 2, 6, 0)
+        above.addWidget(self.grid)
+        both.addLayout(above)
+        both.addWidget(self.form, 1)
+        self.scroll.setWidget(inner)
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setAccessibleName("Settings of the run")
@@ -186,35 +200,32 @@ class SetupPanel(QWidget):
         self.form.sections["finetuning"].set_open(True)
 
     def set_study(self, study: StudyConfig) -> None:
-        """Show the settings of a study; "reset" goes back to them."""
+        """Show the settings of a study, every run of it; "reset" goes back to them."""
+        self.set_draft(StudyDraft.of(study))
+
+    def set_draft(self, draft: StudyDraft) -> None:
+        """Show a study as its file says it, with its grids; "reset" goes back to it."""
         self._loading = True
-        self._description = study.description
-        self._comparisons = [comparison.model_dump() for comparison in study.comparisons]
-        self._drafts = [run.model_dump() for run in study.runs]
-        self._baselines = copy.deepcopy(self._drafts)
-        self._index = 0
-        self.title.setText(study.title)
+        self._draft, self._index = draft, 0
+        self.title.setText(str(draft.head.get("title", "")))
         self._fill_chooser()
-        self._show_draft()
+        self._show_run()
+        self.grid.set_open(bool(draft.grid or draft.runs[0].grid))
 
     def set_preset(self, name: str) -> None:
         """Show one of the studies that come with the program."""
         self.preset.setCurrentIndex(self.preset.findData(name))
-        self.set_study(self._presets[name])
+        self._show_preset(name)
 
     def study(self) -> StudyConfig | None:
-        """The study as typed, or None while something cannot be used."""
+        """The study as typed, with every run that its grids make, or None while something cannot be used."""
         return self._study
 
-    def values(self) -> dict[str, Any]:
-        """The study as typed, in plain values."""
-        self._drafts[self._index] = self.form.values()
-        return {
-            "title": self.title.text().strip(),
-            "description": self._description,
-            "runs": self._drafts,
-            "comparisons": self._comparisons,
-        }
+    def text(self) -> str:
+        """The study as typed, as TOML: with its grids, else every setting of every run in full."""
+        if self._draft.is_grid or self._study is None:
+            return self._draft.text()
+        return dump_study(self._study)
 
     def set_earlier_runs(self, runs: Iterable[RunInfo]) -> None:
         """Offer finished runs that trained something as starting points."""
@@ -246,64 +257,83 @@ class SetupPanel(QWidget):
     def _fill_chooser(self) -> None:
         self.chooser.blockSignals(True)
         self.chooser.clear()
-        amount = len(self._drafts)
-        for number, draft in enumerate(self._drafts, start=1):
-            self.chooser.addItem(self._label(number, draft.get("name"), draft.get("seed")))
+        amount = len(self._draft.runs)
+        for number, run in enumerate(self._draft.runs, start=1):
+            self.chooser.addItem(self._label(number, run.values.get("name"), run.values.get("seed")))
         self.chooser.setCurrentIndex(self._index)
         self.chooser.blockSignals(False)
         self.remove_button.setEnabled(amount > 1)
 
     def _label(self, number: int, name: object, seed: object) -> str:
         """A run in the list of the study's runs, with its seed where they differ."""
-        others = [draft.get("seed") for place, draft in enumerate(self._drafts, start=1) if place != number]
-        return f"{number} of {len(self._drafts)}: {name}" + (
+        runs = self._draft.runs
+        others = [run.values.get("seed") for place, run in enumerate(runs, start=1) if place != number]
+        return f"{number} of {len(runs)}: {name}" + (
             f", seed {seed}" if any(other != seed for other in others) else ""
         )
 
-    def _show_draft(self) -> None:
+    def _show_run(self) -> None:
         self._loading = True
         self._offer_starts()
-        self.form.set_values(self._drafts[self._index], self._baselines[self._index])
+        run = self._draft.runs[self._index]
+        self.form.set_values(run.values, run.shown)
+        self.grid.show_grid(self._draft.grid, run.grid, run.values, many=len(self._draft.runs) > 1)
         self._loading = False
         self._edited()
 
     def _offer_starts(self) -> None:
-        names = dict.fromkeys(str(draft.get("name")) for draft in self._drafts[: self._index])
+        names = dict.fromkeys(str(run.values.get("name")) for run in self._draft.runs[: self._index])
         before = [(name, "an earlier run of this study") for name in names]
         self.form.set_starts(before + self._earlier)
 
     def _choose(self, index: int) -> None:
-        if 0 <= index < len(self._drafts) and index != self._index:
-            self._drafts[self._index] = self.form.values()
+        if 0 <= index < len(self._draft.runs) and index != self._index:
+            self._take_form()
             self._index = index
-            self._show_draft()
+            self._show_run()
 
     def _duplicate(self) -> None:
-        self._drafts[self._index] = self.form.values()
-        twin = copy.deepcopy(self._drafts[self._index])
-        taken = {draft.get("name") for draft in self._drafts}
-        stem, number = str(twin.get("name")), 2
+        self._take_form()
+        twin = copy.deepcopy(self._draft.runs[self._index])
+        taken = {run.values.get("name") for run in self._draft.runs}
+        stem, number = str(twin.values.get("name")), 2
         while f"{stem}-{number}" in taken:
             number += 1
-        twin["name"] = f"{stem}-{number}"
+        for table in (twin.values, twin.shown, twin.written):
+            table["name"] = f"{stem}-{number}"
         self._index += 1
-        self._drafts.insert(self._index, twin)
-        self._baselines.insert(self._index, copy.deepcopy(twin))
+        self._draft.runs.insert(self._index, twin)
         self._fill_chooser()
-        self._show_draft()
+        self._show_run()
 
     def _remove(self) -> None:
-        if len(self._drafts) < 2:
+        if len(self._draft.runs) < 2:
             return
-        del self._drafts[self._index], self._baselines[self._index]
-        self._index = min(self._index, len(self._drafts) - 1)
+        del self._draft.runs[self._index]
+        self._index = min(self._index, len(self._draft.runs) - 1)
         self._fill_chooser()
-        self._show_draft()
+        self._show_run()
 
     def _take_preset(self, index: int) -> None:
         name = self.preset.itemData(index)
         if name:
+            self._show_preset(name)
+
+    def _show_preset(self, name: str) -> None:
+        if name in self._texts:
+            self.set_draft(StudyDraft.parse(self._texts[name], origin=f"{name}.toml"))
+        else:
             self.set_study(self._presets[name])
+
+    def _take_form(self) -> dict[str, str]:
+        """Put what is typed into the draft; returns what cannot be read in the grid, by place."""
+        self._draft.head["title"] = self.title.text().strip()
+        run = self._draft.runs[self._index]
+        run.values = self.form.values()
+        shared, own, unread = self.grid.axes()
+        if not unread:
+            self._draft.grid, run.grid = shared, own
+        return unread
 
     def _edited(self) -> None:
         if self._loading:
@@ -318,31 +348,43 @@ class SetupPanel(QWidget):
 
     def _check(self) -> None:
         self._first_problem, self._study, self._problem_count, self._problem_text = None, None, 0, ""
-        try:
-            self._study = self._validated()
-        except ConfigError as error:
-            self._problem_count = len(error.problems)
-            for problem in error.problems[:1]:
-                parts = problem.place.split(".")
-                in_run = parts[0] == "runs" and len(parts) > 1 and parts[1].isdigit()
-                run = int(parts[1]) if in_run else self._index
-                self._first_problem = (run, ".".join(parts[2:]) if in_run else problem.place)
-                self._problem_text = problem.message
+        wrong = self._take_form()
+        problems = [Problem(place, text) for place, text in wrong.items()]
+        if not problems:
+            try:
+                self._study = self._draft.study(drop_stale=True)
+            except ConfigError as error:
+                problems = list(error.problems)
+        own = f"runs.{self._index}.grid."
+        wrong = {problem.place.replace(own, "own."): problem.message for problem in reversed(problems)}
+        self.grid.show_problems_at(
+            {place: text for place, text in wrong.items() if place.startswith(("grid.", "own."))}
+        )
+        self.form.set_varied(self._draft.varied(self._index))
+        self._tell_amount()
+        self._problem_count = len(problems)
+        for problem in problems[:1]:
+            parts = problem.place.split(".")
+            in_run = parts[0] == "runs" and len(parts) > 1 and parts[1].isdigit()
+            run = int(parts[1]) if in_run else self._index
+            self._first_problem = (run, ".".join(parts[2:]) if in_run else problem.place)
+            self._problem_text = problem.message
 
-    def _validated(self) -> StudyConfig:
-        """The study as typed, without comparisons of runs that it no longer has; they are back when the names are."""
-        values = self.values()
-        try:
-            return validate(StudyConfig, values)
-        except ConfigError as error:
-            if not all(problem.place.startswith("comparisons.") for problem in error.problems):
-                raise
-            gone = {int(problem.place.split(".")[1]) for problem in error.problems}
-        kept = [item for number, item in enumerate(self._comparisons) if number not in gone]
-        return validate(StudyConfig, values | {"comparisons": kept})
+    def _tell_amount(self) -> None:
+        """Say what the grid amounts to, and which comparisons do not fit it any more."""
+        if self._study is None:
+            self.grid.show_amount("")
+            return
+        text = amount_of(self._study)
+        self.grid.summary.setText(text if len(self._study.runs) > len(self._draft.runs) else "")
+        self.grid.summary.setToolTip(text)
+        lost = len(self._draft.head.get("comparisons", ())) - len(self._study.comparisons)
+        if lost:
+            text += f". {words.count(lost, 'comparison')} left out: the runs have other names now"
+        self.grid.show_amount(text[:1].upper() + text[1:] + ".")
 
     def _tell(self) -> None:
-        amount = len(self._study.runs if self._study else self._drafts)
+        amount = len(self._study.runs if self._study else self._draft.runs)
         self.run_button.setText("Run study" if amount < 2 else f"Run study ({words.count(amount, 'run')})")
         self.run_button.setEnabled(self._study is not None and self._can_submit)
         self.run_button.setToolTip(
@@ -368,6 +410,10 @@ class SetupPanel(QWidget):
             self.chooser.setCurrentIndex(run)
         if place == "title":
             self.title.setFocus()
+            return
+        if place.startswith("grid."):
+            self.grid.set_open(True)
+            self.scroll.ensureWidgetVisible(self.grid)
             return
         row = self.form.reveal(place)
         if row is not None:

@@ -3,6 +3,7 @@
 from engine.config.attack import AttackConfig, PgdConfig, TrainingAttackConfig
 from engine.config.base import Settings, format_ratio, parse_ratio
 from engine.config.data import DataConfig
+from engine.config.draft import RunDraft, StudyDraft, axes_for, field_at, paths_of
 from engine.config.importing import ImportConfig
 from engine.config.model import ModelConfig
 from engine.config.run import (
@@ -51,19 +52,24 @@ __all__ = [
     "PgdConfig",
     "PretrainingConfig",
     "RunConfig",
+    "RunDraft",
     "Settings",
     "StageName",
     "StudyConfig",
+    "StudyDraft",
     "TrainingAttackConfig",
     "TrainingConfig",
+    "axes_for",
     "dump_run",
     "dump_study",
+    "field_at",
     "format_ratio",
     "line_name",
     "load_study",
     "parse_ratio",
     "parse_run",
     "parse_study",
+    "paths_of",
     "problems_of",
     "validate",
 ]

@@ -59,7 +59,7 @@ class ComparisonConfig(Settings):
         "robust_accuracy",
         "Measure",
         "clean_accuracy and robust_accuracy compare two cells; robust_at_equal_clean compares the robust accuracy "
-        "of two lines at the highest clean accuracy that both reach.",
+        "of two lines at equal clean accuracy, averaged along their trade-offs.",
     )
     expected: Literal["more", "less"] = setting(
         "more", "Expected", "Whether the claim is that the other has more or less than the baseline."
@@ -318,6 +318,15 @@ def _study_from_table(
     except ConfigError as error:
         problems = list(error.problems)
     raise ConfigError(list(dict.fromkeys(finder.found(problem) for problem in problems)), origin)
+
+
+def expand_table(table: Mapping[str, Any]) -> list[Variant]:
+    """The tables of all runs of a study's table, made from its defaults and grids; their values are not checked.
+
+    Raises:
+        ConfigError: a grid cannot be expanded.
+    """
+    return _expanded(copy.deepcopy(table["runs"]), table.get("defaults", {}), table.get("grid", {}), [])
 
 
 def _expanded(
