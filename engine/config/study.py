@@ -28,7 +28,8 @@ from engine.config.run import STAGES, RunConfig
 from engine.config.sharing import share_pretraining
 from engine.errors import ConfigError, Problem
 
-MAX_TOML_BYTES = 1_000_000
+#: Room for as many runs as a study may have, each in full.
+MAX_TOML_BYTES = 4_000_000
 MAX_TOML_DEPTH = 8
 #: Most names that a message lists.
 MAX_NAMES = 30
@@ -185,7 +186,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
     """Read a study or a single run from a TOML file.
 
     Args:
-        path: the file, at most 1 MB and 8 tables deep.
+        path: the file, at most 4 MB and 8 tables deep.
         overrides: "dotted.key=value" texts that apply to every run that has that key's stage.
 
     Raises:

@@ -345,7 +345,7 @@ DEEP = "[" + ".".join("abcdefghi") + "]\nx = 1\n"
         (DEEP.encode(), "nested deeper than 8 levels"),
         (b"name = '\xff\xfe'\n", "is not UTF-8 text; save it as UTF-8"),
         (b"\x00\x01\x02", "is not valid TOML"),
-        (b"#" * (MAX_TOML_BYTES + 1), "at most 1000000 bytes"),
+        (b"#" * (MAX_TOML_BYTES + 1), "at most 4000000 bytes"),
         (b"runs = 3\n", r"expected \[\[runs\]\] tables"),
         (b"runs = []\n", "at least 1 item"),
         (b"defaults = 3\n[[runs]]\n", r"expected a \[defaults\] table"),
