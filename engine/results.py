@@ -23,7 +23,7 @@ from engine.config import (
 )
 from engine.events import RunInfo
 from engine.lineage import K_SETTINGS, ancestry, evaluation_key, method_title, settings_of
-from engine.statistics import Estimate, estimate, estimate_share, pareto, value_along
+from engine.statistics import Estimate, estimate, estimate_share, mean_along, pareto, pareto_front
 
 NOTHING = "-"
 Verdict = Literal["shown", "not shown", "opposite", "no interval", "no data"]
@@ -35,8 +35,8 @@ MEASURED: dict[str, str] = {
     "robust_at_equal_clean": (
         "difference in robust accuracy at equal clean accuracy, seed by seed: each line's Pareto-optimal points are "
         "joined by straight lines, level to the left of the leftmost (a model with more clean accuracy also serves a "
-        "lower demand), and compared at the highest clean accuracy that both lines reach for that seed; nothing is "
-        "extrapolated to the right"
+        "lower demand); the difference is averaged over all clean accuracies from the lower of the two leftmost points "
+        "up to the highest that both lines reach for that seed; nothing is extrapolated to the right"
     ),
 }
 MEASURE_TITLES = {
@@ -156,12 +156,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Pair:
-    """Both sides of a comparison for one seed; `clean` is the equal clean accuracy if there is one."""
+    """Both sides of a comparison for one seed; `clean` is the range of equal clean accuracies if there is one."""
 
     seed: int
     baseline: float
     other: float
-    clean: float | None = None
+    clean: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,12 @@ class Comparison:
             return self.config.title
         measure = MEASURE_TITLES[self.config.measure]
         return f"{self.config.other} has {self.config.expected} {measure} than {self.config.baseline}"
+
+    @property
+    def clean_range(self) -> tuple[float, float] | None:
+        """The equal clean accuracies at which lines were compared, over all seeds; None for other measures."""
+        ranges = [pair.clean for pair in self.pairs if pair.clean is not None]
+        return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
     @property
     def how(self) -> str:
@@ -431,22 +437,18 @@ def _pairs(baseline: Line, other: Line, config: ComparisonConfig) -> tuple[list[
             listed = ", ".join(map(repr, dict.fromkeys(lacking)))
             notes.append(f"seed {seed} is left out: there is no result of {listed} with it")
         elif config.measure == "robust_at_equal_clean":
-            clean = min(max(clean for clean, _ in line.points(seed)) for line in (baseline, other))
-            pairs.append(
-                Pair(
-                    seed,
-                    value_along(baseline.points(seed), clean),
-                    value_along(other.points(seed), clean),
-                    clean,
-                )
-            )
+            sides = [line.points(seed) for line in (baseline, other)]
+            high = min(pareto_front(points)[-1][0] for points in sides)
+            low = min(high, *(pareto_front(points)[0][0] for points in sides))
+            before, after = (mean_along(points, low, high) for points in sides)
+            pairs.append(Pair(seed, before, after, (low, high)))
         else:
             of_clean = config.measure == "clean_accuracy"
-            values = [
+            before, after = (
                 line.cells[0].clean_by_seed[seed] if of_clean else line.cells[0].robust_by_seed[seed]
                 for line in (baseline, other)
-            ]
-            pairs.append(Pair(seed, *values))
+            )
+            pairs.append(Pair(seed, before, after))
     return pairs, notes
 
 

@@ -115,7 +115,25 @@ def value_along(points: Sequence[tuple[float, float]], x: float) -> float:
     Raises:
         ValueError: there is no point, or none reaches x.
     """
-    kept = sorted({point for point, free in zip(points, pareto(points), strict=True) if free})
-    if not kept or x > kept[-1][0]:
-        raise ValueError(f"no point reaches {x:g}")
-    return float(np.interp(x, [point[0] for point in kept], [point[1] for point in kept]))
+    return mean_along(points, x, x)
+
+
+def mean_along(points: Sequence[tuple[float, float]], low: float, high: float) -> float:
+    """The mean of `value_along` over all x from `low` to `high`, exactly.
+
+    Raises:
+        ValueError: there is no point, none reaches `high`, or `low` is above `high`.
+    """
+    kept = pareto_front(points)
+    if not kept or high > kept[-1][0] or low > high:
+        raise ValueError(f"no point reaches {high:g} from {low:g}")
+    xs, ys = zip(*kept, strict=True)
+    if low == high:
+        return float(np.interp(high, xs, ys))
+    bends = [low, *(x for x in xs if low < x < high), high]
+    return float(np.trapezoid(np.interp(bends, xs, ys), bends)) / (high - low)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other beats in both coordinates, by rising x and so by falling y."""
+    return sorted({point for point, free in zip(points, pareto(points), strict=True) if free})

@@ -13,7 +13,6 @@ from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import ComparisonConfig
 from engine.report.page import VERDICTS
 from engine.results import MEASURED, Comparison, Evaluation, Results, compare
-from engine.statistics import estimate
 
 MEASURE = "robust_at_equal_clean"
 
@@ -164,11 +163,8 @@ def details_of(answer: Comparison) -> list[str]:
         seeds = words.count(len(answer.pairs), "seed")
         over = "95 % interval over seeds" if answer.difference.over == "seeds" else "no interval"
         lines.append(f"{seeds}, {over}")
-        levels = [pair.clean for pair in answer.pairs if pair.clean is not None]
-        if levels:
-            mean = estimate(levels).mean
-            span = f", {100 * min(levels):.1f} – {100 * max(levels):.1f} by seed" if len(levels) > 1 else ""
-            lines.append(f"at {100 * mean:.1f} % clean accuracy{span}")
+        if answer.clean_range:
+            lines.append(f"at {_percents(answer.clean_range)} clean accuracy")
     return [*lines, *(f"{note[:1].upper()}{note[1:]}." for note in answer.notes)]
 
 
@@ -176,10 +172,14 @@ def _how(answer: Comparison) -> str:
     text = f"{answer.config.other} minus {answer.config.baseline}: {answer.how}."
     pairs = "; ".join(
         f"seed {pair.seed}: {100 * pair.other:.1f} against {100 * pair.baseline:.1f} %"
-        + (f" at {100 * pair.clean:.1f} % clean" if pair.clean is not None else "")
+        + (f" at {_percents(pair.clean)} clean" if pair.clean else "")
         for pair in answer.pairs
     )
     return f"{text} {pairs}" if pairs else text
+
+
+def _percents(ends: tuple[float, float]) -> str:
+    return " – ".join(dict.fromkeys(f"{100 * end:.1f}" for end in ends)) + " %"
 
 
 def _tip(text: str) -> str:

@@ -153,10 +153,9 @@ def comparisons_text(comparisons: Sequence[Comparison]) -> str:
                 figure += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
             figure += f", {found.count} seed{'s' if found.count != 1 else ''}"
         measure = MEASURE_TITLES[comparison.config.measure]
-        cleans = [100 * pair.clean for pair in comparison.pairs if pair.clean is not None]
-        if cleans:
-            span = f"{min(cleans):.1f}" + (f" to {max(cleans):.1f}" if max(cleans) > min(cleans) else "")
-            measure += f" ({span} %)"
+        if comparison.clean_range:
+            low, high = comparison.clean_range
+            measure += f" ({percent(low)}" + (f" to {percent(high)}" if high > low else "") + " %)"
         lines += [
             f"  {comparison.title}",
             f"    {figure}: {comparison.verdict} (expected {comparison.config.expected})",

@@ -153,12 +153,9 @@ def _claim(comparison: Comparison) -> dict[str, Any]:
             figure += f" ({points(found.low)} to {points(found.high)})"
         figure += f", {_count(found.count, 'seed')}"
     at = ""
-    if equal_clean and comparison.pairs:
-        cleans = [pair.clean for pair in comparison.pairs if pair.clean is not None]
-        at = f", at {percent(min(cleans))} %"
-        at += (
-            f" to {percent(max(cleans))} % clean accuracy" if max(cleans) > min(cleans) else " clean accuracy"
-        )
+    if comparison.clean_range:
+        low, high = comparison.clean_range
+        at = f", at {percent(low)} %" + (f" to {percent(high)} %" if high > low else "") + " clean accuracy"
     return {
         "title": comparison.title,
         "css": comparison.verdict.replace(" ", "-"),
@@ -175,7 +172,7 @@ def _claim(comparison: Comparison) -> dict[str, Any]:
         "pairs": [
             {
                 "seed": pair.seed,
-                "clean": percent(pair.clean) if pair.clean is not None else "",
+                "clean": " to ".join(dict.fromkeys(map(percent, pair.clean or ()))),
                 "baseline": percent(pair.baseline),
                 "other": percent(pair.other),
                 "difference": points(pair.other - pair.baseline),

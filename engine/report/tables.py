@@ -131,7 +131,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
                 "seed": pair.seed,
                 "baseline": pair.baseline,
                 "other": pair.other,
-                "at_clean_accuracy": pair.clean,
+                "at_clean_accuracy": list(pair.clean) if pair.clean else None,
             }
             for pair in comparison.pairs
         ],

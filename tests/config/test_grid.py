@@ -243,7 +243,7 @@ ratios = st.lists(st.sampled_from([0.005, 0.1, 0.25, 1.0, 2.5]), min_size=1, max
 axis_values = st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.fixed_dictionaries(
         {},

@@ -94,13 +94,13 @@ runs = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs)
 def test_that_a_run_is_read_back_as_it_was_written(run: RunConfig) -> None:
     assert parse_run(dump_run(run)) == run
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(runs, min_size=1, max_size=3, unique_by=lambda run: (run.name, run.seed)),
     text,
@@ -381,14 +381,14 @@ def test_that_one_run_is_expected_where_one_is_read() -> None:
         parse_run(STUDY)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
 def test_that_any_text_is_a_study_or_refused(raw: str) -> None:
     with pytest.raises(ConfigError):
         parse_study(raw)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(0, len(STUDY)), st.sampled_from(["", "=", "[", "]", '"', "\n", "0", "[[runs]]\n", "nan", "."])
 )

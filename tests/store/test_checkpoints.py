@@ -87,7 +87,7 @@ plain_values = st.recursive(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(entries=st.dictionaries(st.text(max_size=5), plain_values, max_size=4))
 def test_that_any_plain_state_comes_back(
     tmp_path_factory: pytest.TempPathFactory, entries: dict[str, Any]

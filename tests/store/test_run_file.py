@@ -75,7 +75,7 @@ def test_that_nan_marks_what_does_not_apply(tmp_path: Path) -> None:
     assert np.isnan(tables["pretraining"]["steps"]["penalty"]).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.sampled_from(["steps", "epochs", "layers"]), st.integers(0, 90)), max_size=12))
 def test_that_tables_grow_independently(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[tuple[Any, int]]

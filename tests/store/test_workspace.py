@@ -282,7 +282,7 @@ def test_that_a_damaged_status_is_shown_as_failed(opened: Workspace, change: dic
     assert folder.info().state == "stopped"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     state=st.sampled_from(get_args(RunState)),
     stage=st.none() | st.sampled_from(get_args(StageName)),
