@@ -342,12 +342,10 @@ class GridSection(Section):
         if problems:
             self.set_open(True)
 
-    def show_amount(self, text: str, *, is_wrong: bool = False) -> None:
-        """Say how many runs there will be, or what is wrong with the grid as a whole."""
-        self.amount.setProperty("role", "error" if is_wrong else "muted")
-        self.amount.style().unpolish(self.amount)
-        self.amount.style().polish(self.amount)
+    def show_amount(self, text: str) -> None:
+        """Say how many runs there will be."""
         self.amount.setText(text)
+        self.amount.setVisible(bool(text))
 
     def _offer(self, values: Mapping[str, Any]) -> None:
         possible = axes_for(values)

@@ -374,9 +374,11 @@ class SetupPanel(QWidget):
         """Say what the grid amounts to, and which comparisons do not fit it any more."""
         if self._study is None:
             self.grid.show_amount("")
+            self.grid.summary.setText("")
             return
         text = amount_of(self._study)
-        self.grid.summary.setText(text if len(self._study.runs) > len(self._draft.runs) else "")
+        makes_more = len(self._study.runs) > len(self._draft.runs)
+        self.grid.summary.setText(words.count(len(self._study.runs), "run") if makes_more else "")
         self.grid.summary.setToolTip(text)
         lost = len(self._draft.head.get("comparisons", ())) - len(self._study.comparisons)
         if lost:

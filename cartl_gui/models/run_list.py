@@ -200,7 +200,7 @@ class RunFilter(QSortFilterProxyModel):
         assert isinstance(model, RunListModel)
         info = model.run_at(row)
         about = " ".join(
-            (info.name, info.study, _text(info, STATE), words.pretraining(info.config), words.transfer(info.config),
+            (info.name, f"seed {info.config.seed}", info.study, _text(info, STATE), words.pretraining(info.config), words.transfer(info.config),
              _text(info, ATTACK), info.id)
         ).lower()  # fmt: skip
         return all(word in about for word in self._words)
