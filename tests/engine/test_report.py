@@ -122,7 +122,7 @@ def test_that_the_page_says_what_was_compared_how_sure_it_is_and_how_to_repeat_i
     files: dict[str, str],
 ) -> None:
     text = " ".join(Page(files["report.html"]).text.split())
-    assert "+14.5 points (+9.5 to +19.5), 3 seeds" in text and "✓ shown" in text
+    assert "+10.6 points (+5.7 to +15.6), 3 seeds" in text and "✓ shown" in text
     assert "joined by straight lines" in text and "Student's t" in text
     assert "Where an interval has an asterisk the cell has a single seed" in text
     assert "cartl run study.toml --only 'AT, neft, k=2'" in text
