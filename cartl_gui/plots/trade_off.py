@@ -125,7 +125,8 @@ class TradeOffPlot(PlotPanel):
         )
 
     def _cells(self) -> list[Cell]:
-        return [cell for line in self.lines for cell in line.cells]
+        """The cells that have a place in the plot."""
+        return [cell for line in self.lines for cell in line.cells if _has_place(cell)]
 
     def _on_front(self, cell: Cell) -> bool:
         return self._evaluation is not None and cell.name in self._evaluation.front
@@ -146,13 +147,14 @@ class TradeOffPlot(PlotPanel):
         self.recolour(self.colours)
 
     def _draw_line(self, line: Line | None, curve: Curve, bars: pg.ErrorBarItem) -> None:
-        cells = line.cells if line else ()
+        # Without those that have no place: pyqtgraph stumbles over curves that are nothing but gaps.
+        cells = [cell for cell in line.cells if _has_place(cell)] if line else []
         x, y = (100 * np.array([getattr(cell, part).mean for cell in cells]) for part in ("clean", "robust"))
         curve.set(x, y)
         curve.item.setSymbolSize(9 * self.scale)
         curve.name = line.name if line else ""
         curve.entry.rename(curve.name)
-        curve.entry.setVisible(bool(cells))
+        curve.entry.setVisible(line is not None)
         sides = {}
         for part, low, high in (("clean", "left", "right"), ("robust", "bottom", "top")):
             for end, side in (("low", low), ("high", high)):
@@ -160,12 +162,11 @@ class TradeOffPlot(PlotPanel):
                     100 * abs(getattr(getattr(cell, part), end) - getattr(cell, part).mean) for cell in cells
                 ]
                 sides[side] = np.nan_to_num(np.array(gaps))
-        known = np.isfinite(x) & np.isfinite(y) if cells else np.zeros(0, bool)
-        bars.setData(x=x[known], y=y[known], beam=0, **{side: gaps[known] for side, gaps in sides.items()})
+        bars.setData(x=x, y=y, beam=0, **sides)
 
     # labels --------------------------------------------------------------------------------------------
     def _make_labels(self) -> None:
-        named = [(cell, line) for line in self.lines for cell in line.cells if label_of(cell, line)]
+        named = [cell for line in self.lines for cell in line.cells if label_of(cell, line)]
         named = named if len(named) <= MAX_LABELS else []
         while len(self._labels) < len(named):
             # In pixels of the view: a pyqtgraph text in data coordinates upsets the axes while they are laid out.
@@ -185,7 +186,7 @@ class TradeOffPlot(PlotPanel):
             (cell, curve, label_of(cell, line))
             for line, curve in zip(self.lines, self.curves, strict=False)
             for cell in line.cells
-            if label_of(cell, line)
+            if label_of(cell, line) and _has_place(cell)
         ]
         if len(named) > len(self._labels):
             return
@@ -197,7 +198,7 @@ class TradeOffPlot(PlotPanel):
         strokes = [
             QLineF(points[first.name], points[second.name])
             for line in self.lines
-            for first, second in itertools.pairwise(line.cells)
+            for first, second in itertools.pairwise(filter(_has_place, line.cells))
         ]
         frame = self.view.sceneBoundingRect()
         for label, (cell, curve, text) in zip(self._labels, named, strict=False):
@@ -259,7 +260,7 @@ class TradeOffPlot(PlotPanel):
 
     def is_empty(self) -> bool:
         """Whether no cell has a result."""
-        return not any(math.isfinite(cell.clean.mean) for cell in self._cells())
+        return not self._cells()
 
     def clear(self) -> None:
         """Show nothing."""
@@ -289,7 +290,7 @@ class TradeOffPlot(PlotPanel):
             cell
             for line, curve in zip(self.lines, self.curves, strict=False)
             for cell in line.cells
-            if curve.entry.isChecked()
+            if curve.entry.isChecked() and _has_place(cell)
         ]
         near = [(math.hypot(*(self._pixel(cell) - place).toTuple()), cell) for cell in shown]
         distance, cell = min(near, key=lambda item: item[0], default=(math.inf, None))
@@ -344,6 +345,10 @@ def cell_text(cell: Cell, *, on_front: bool = False) -> str:
         words.sureness(cell.robust),
     ]
     return "\n".join([*lines, *(["on the Pareto front"] if on_front else [])])
+
+
+def _has_place(cell: Cell) -> bool:
+    return math.isfinite(cell.clean.mean) and math.isfinite(cell.robust.mean)
 
 
 def _span(estimates: list[Estimate]) -> tuple[float, float]:
