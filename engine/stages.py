@@ -143,6 +143,8 @@ class TrainingStage:
     def work(self, host: Host) -> None:
         """Train, and keep the weights."""
         domain = host.domain(self.data)
+        for field, hint in self.config.hints().items():
+            host.log("info", f"{type(self.config).model_fields[field].title}: {hint}")
         draw = generator("cpu", host.config.seed, self.name, "weights")
         model, spec = self._model_before(host, domain, draw)
         if self.name == "finetuning":

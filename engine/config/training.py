@@ -159,6 +159,13 @@ class PretrainingConfig(TrainingConfig):
         """
         return self.feature_weight * self.batch_size
 
+    def hints(self) -> dict[str, str]:
+        """What lambda is worth per sample, so that another batch size is no silent change of it."""
+        if not self.applies("feature_weight"):
+            return {}
+        worth = f"{self.feature_weight_per_sample:.4g}"
+        return {"feature_weight": f"{worth} per sample at batch size {self.batch_size}"}
+
 
 class BatchNormPolicy(Settings):
     """How fine-tuning treats batch norm: three independent switches. The trunk's affine parameters are always frozen.

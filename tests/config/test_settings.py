@@ -212,6 +212,15 @@ def test_that_an_unusable_value_is_refused_with_its_place_and_itself(
     assert [problem.place for problem in caught.value.problems] == [place]
 
 
+def test_that_lambda_is_told_per_sample_so_that_the_batch_size_does_not_change_it_silently() -> None:
+    settings = PretrainingConfig(method="fdm", feature_weight=0.005, batch_size=128)
+    assert settings.hints() == {"feature_weight": "0.64 per sample at batch size 128"}
+    # The loss is a mean of cross-entropies and a sum of distances: twice the batch is twice the weight.
+    twice = settings.model_copy(update={"batch_size": 256})
+    assert twice.feature_weight_per_sample == 2 * settings.feature_weight_per_sample
+    assert PretrainingConfig(method="adversarial").hints() == {}
+
+
 def test_that_settings_cannot_be_changed_once_made() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         AttackConfig().steps = 3
