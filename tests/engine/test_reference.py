@@ -68,12 +68,20 @@ def state_deviation(model: BlockwiseModel, expected: dict[str, Tensor]) -> float
     return max(deviation(own[name], value) for name, value in expected.items() if value.is_floating_point())
 
 
-def wide_resnet(state: dict[str, Tensor], classes: int) -> BlockwiseModel:
-    """The kit's wide ResNet with this state and its mean and std."""
-    kit = load("wrn_forward")
-    config = ModelConfig(depth=int(kit["depth"]), widen_factor=int(kit["widen_factor"]))
+def empty_wide_resnet(state: dict[str, Tensor], classes: int) -> BlockwiseModel:
+    """A wide ResNet that such a state fits, with the kit's mean and std."""
+    residual = {name.split(".")[1] for name in state if ".conv1." in name}
+    first = next(value for name, value in state.items() if name.startswith("blocks.1.conv1."))
+    config = ModelConfig(depth=2 * len(residual) + 4, widen_factor=len(first) // 16)
     model = build_model(config, classes, torch.Generator())
+    kit = load("wrn_forward")
     model.set_normalisation(torch.from_numpy(kit["mean"]), torch.from_numpy(kit["std"]))
+    return model
+
+
+def wide_resnet(state: dict[str, Tensor], classes: int) -> BlockwiseModel:
+    """The wide ResNet with this state and the kit's mean and std."""
+    model = empty_wide_resnet(state, classes)
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert set(missing) == {"mean", "std"}
     assert not unexpected
@@ -119,6 +127,12 @@ def resnet_deviation(name: str) -> float:
         model.block(number).halved = True
     with evaluation(model), torch.no_grad():
         return deviation(model(torch.from_numpy(kit["pixels"])), kit["logits_eval"])
+
+
+def attacks_of_the_kit() -> list[tuple[str, int]]:
+    """The attacks that the kit has figures for, with their steps: ("pgd7", 7), ..."""
+    names = dict.fromkeys(key.partition("/")[0] for key in load("pgd_linf") if key.endswith("/epsilon"))
+    return [(name, int(name.removeprefix("pgd"))) for name in names]
 
 
 def pgd_unequal(name: str, steps: int) -> float:
@@ -205,7 +219,7 @@ def neft_deviations(name: str) -> dict[str, float]:
     flags = json.loads(str(np.ravel(kit["flags"])[0]))
     policy = BatchNormPolicy(
         freeze_affine=flags["freeze_bn"],
-        keep_head_statistics=False,
+        keep_head_statistics=flags["reuse_statistic"],
         keep_trunk_statistics=flags["reuse_teacher_statistic"],
     )
     config = FinetuningConfig(
@@ -213,12 +227,7 @@ def neft_deviations(name: str) -> dict[str, float]:
         power_iterations=int(kit["power_iterations"]), batch_norm=policy,
     )  # fmt: skip
     initial = state_of(kit, "initial/")
-    network = load("wrn_forward")
-    model = build_model(
-        ModelConfig(depth=int(network["depth"]), widen_factor=int(network["widen_factor"])),
-        len(kit["logits_eval"][0]), torch.Generator(),
-    )  # fmt: skip
-    model.set_normalisation(torch.from_numpy(network["mean"]), torch.from_numpy(network["std"]))
+    model = empty_wide_resnet(initial, len(kit["logits_eval"][0]))
     objective = transfer_methods["neft"](config)
     objective.prepare(model, torch.Generator())
     missing, unexpected = model.load_state_dict(initial, strict=False)
@@ -306,7 +315,7 @@ def test_that_a_resnet_gives_the_authors_logits(name: str) -> None:
     assert resnet_deviation(name) < EXACT
 
 
-@pytest.mark.parametrize(("name", "steps"), [("pgd7", 7), ("pgd20", 20), ("pgd10", 10)])
+@pytest.mark.parametrize(("name", "steps"), attacks_of_the_kit())
 def test_that_pgd_reaches_the_authors_adversarial_pixels(name: str, steps: int) -> None:
     assert pgd_unequal(name, steps) <= 0.03
 
@@ -342,7 +351,7 @@ def main() -> None:
         ("ResNet forward", lambda: resnet_deviation("resnet_forward")),
         ("ResNet forward, halved", lambda: resnet_deviation("resnet_halved_forward")),
         *((f"{name}, share of unequal pixels", lambda name=name, steps=steps: pgd_unequal(name, steps))
-          for name, steps in (("pgd7", 7), ("pgd20", 20), ("pgd10", 10))),
+          for name, steps in attacks_of_the_kit()),
         ("FDM", fdm_deviations),
         *((name, lambda name=name: neft_deviations(name)) for name in ("neft", "neft_train_bn", "neft_reuse_statistics")),
         ("LwF", lwf_deviations),
