@@ -1,12 +1,14 @@
 """Make pictures of every page, empty, live and finished, light and dark: `python benchmarks/screenshots.py OUT`.
 
-Runs are scripted, so that the pictures need no training. Under a display they show the real window; without one
-set QT_QPA_PLATFORM=offscreen.
+Runs are scripted, so that the pictures need no training. With `--workspace PATH --study TITLE` there are two pictures
+of a study that was really made instead: the form with its grid, and its results. Under a display they show the real
+window; without one set QT_QPA_PLATFORM=offscreen.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +24,7 @@ from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import DARK, LIGHT, Theme, palette_of, style_sheet
+from engine.api import Session, preset_texts, presets
 from tests.gui.scripted_session import ScriptedSession, demo_study
 
 
@@ -118,13 +121,51 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     (out / "scratch.ini").unlink(missing_ok=True)
 
 
+def show_study(out: Path, size: QSize, prefix: str, themes: Theme, *, workspace: Path, title: str) -> None:
+    """The set-up form with a study's grid, and the results of its runs."""
+    with contextlib.chdir(workspace.parent):  # so that the picture tells the folder's name alone
+        _show_study(out, size, prefix, themes, Session(Path(workspace.name)), title)
+
+
+def _show_study(out: Path, size: QSize, prefix: str, themes: Theme, session: Session, title: str) -> None:
+    settings = WindowSettings(QSettings(str(out / "scratch.ini"), QSettings.Format.IniFormat))
+    window = MainWindow(session, presets(), settings, themes, preset_texts=preset_texts())
+    window.resize(size)
+    window.show()
+    window.start()
+    window.layout_of_docks.show_docks()
+    settle(window)
+    name = next((name for name, study in presets().items() if study.title == title), None)
+    if name is not None:
+        window.setup.set_preset(name)
+        window.setup.chooser.setCurrentIndex(window.setup.chooser.count() - 1)
+    window.results.show_runs(list(window.bridge.runs.values()), title)
+    window.tabs.setCurrentWidget(window.results)
+    settle(window)
+    camera = Photographer(out, prefix)
+    camera.take(window, "results")
+    camera.take(window.setup, "grid")
+    window._closed = True
+    window.bridge.stop()
+    window._redraw_timer.stop()
+    session.close(60)
+    window.close()
+    window.deleteLater()
+    QTest.qWait(20)
+    (out / "scratch.ini").unlink(missing_ok=True)
+
+
 def main() -> int:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sizes", nargs="+", default=["1280x800", "1920x1080"])
     parser.add_argument("--themes", nargs="+", default=["light", "dark"])
+    parser.add_argument("--workspace", type=Path, help="folder of runs that were really made")
+    parser.add_argument("--study", help="title of the study in that folder")
     options = parser.parse_args()
+    if (options.workspace is None) != (options.study is None):
+        parser.error("--workspace and --study go together")
     options.out.mkdir(parents=True, exist_ok=True)
     application = make_application()
     themes = Theme(application, "light")
@@ -134,6 +175,13 @@ def main() -> int:
         application.setStyleSheet(style_sheet(colours))
         for text in options.sizes:
             width, height = map(int, text.split("x"))
+            if options.workspace is not None:
+                prefix = name if len(options.sizes) == 1 else f"{name}-{text}"
+                show_study(
+                    options.out.resolve(), QSize(width, height), prefix, themes,
+                    workspace=options.workspace.resolve(), title=options.study,
+                )  # fmt: skip
+                continue
             with tempfile.TemporaryDirectory():
                 tell_story(options.out, QSize(width, height), f"{name}-{text}", themes)
     return 0

@@ -50,7 +50,7 @@ class FieldGroup(QWidget):
         self._error.hide()
         self._column.addWidget(self._error)
         prefix = f"{place}." if place else ""
-        for child in specs_of(model):
+        for child in sorted(specs_of(model), key=lambda spec: spec.name != "method"):
             if child.kind == "group" and child.model is not None:
                 self.groups[child.name] = FieldGroup(child, child.model, prefix + child.name, titled=True)
             else:

@@ -15,6 +15,8 @@ from engine.report.page import VERDICTS
 from engine.results import MEASURED, Comparison, Evaluation, Results, compare
 
 MEASURE = "robust_at_equal_clean"
+#: Notes shown below an answer; the others are in its tooltip.
+MAX_NOTES = 1
 
 
 class ComparePanel(QFrame):
@@ -165,7 +167,9 @@ def details_of(answer: Comparison) -> list[str]:
         lines.append(f"{seeds}, {over}")
         if answer.clean_range:
             lines.append(f"at {_percents(answer.clean_range)} clean accuracy")
-    return [*lines, *(f"{note[:1].upper()}{note[1:]}." for note in answer.notes)]
+    lines += answer.notes[:MAX_NOTES]
+    more = len(answer.notes) - MAX_NOTES
+    return [*lines, f"and {words.count(more, 'more note')}"] if more > 0 else lines
 
 
 def _how(answer: Comparison) -> str:
@@ -175,7 +179,7 @@ def _how(answer: Comparison) -> str:
         + (f" at {_percents(pair.clean)} clean" if pair.clean else "")
         for pair in answer.pairs
     )
-    return f"{text} {pairs}" if pairs else text
+    return " ".join(filter(None, (text, f"{pairs}." if pairs else "", "; ".join(answer.notes))))
 
 
 def _percents(ends: tuple[float, float]) -> str:

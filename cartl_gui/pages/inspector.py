@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QScrollArea, QVB
 from cartl_gui import theme, words
 from cartl_gui.run_data import RunData
 from cartl_gui.widgets import WrappedLabel
-from engine.config import STAGE_TITLES, DataConfig, RunConfig, StageName
+from engine.config import STAGE_TITLES, DataConfig, FinetuningConfig, RunConfig, StageName
 
 
 class WeightsButton(QPushButton):
@@ -148,21 +148,29 @@ def config_facts(config: RunConfig) -> list[tuple[str, str]]:
         k = words.finetuned_blocks(config)
         parts = [words.transfer(config), *([f"k {k}"] if k else []), words.count(tuning.epochs, "epoch")]
         facts.append(("Transfer", ", ".join(parts)))
-        policy = tuning.batch_norm
-        kept = [
-            name
-            for name, on in (
-                ("head affine", policy.freeze_affine),
-                ("head statistics", policy.keep_head_statistics),
-                ("trunk statistics", policy.keep_trunk_statistics),
-            )
-            if on
-        ]
-        facts.append(("Batch norm", "frozen: " + ", ".join(kept) if kept else "trained"))
+        facts.append(("Batch norm", _batch_norm(tuning)))
     if config.attack:
         facts.append(("Attack", config.attack.title))
     facts.append(("Seed", str(config.seed)))
     return facts
+
+
+def _batch_norm(tuning: FinetuningConfig) -> str:
+    """What stays as the source left it, in the words that fit the method."""
+    if not tuning.applies("batch_norm"):
+        return "frozen: all"
+    policy = tuning.batch_norm
+    whole = tuning.method in ("full", "lwf")
+    kept = [
+        name
+        for name, on in (
+            ("affine" if whole else "head affine", policy.freeze_affine),
+            ("statistics" if whole else "head statistics", policy.keep_head_statistics),
+            ("trunk statistics", policy.keep_trunk_statistics and not whole),
+        )
+        if on
+    ]
+    return "frozen: " + ", ".join(kept) if kept else "trained"
 
 
 def _data(data: DataConfig | None) -> str:

@@ -88,7 +88,7 @@ def _cell_row(
         figures = (
             _known(cell.pretraining), _known(cell.transfer), str(cell.k or ""),
             f"{cell.robust.count} of {max(planned, cell.robust.count)}",
-            words.bare(cell.clean), words.bare(cell.robust), "● front" if on_front else "",
+            words.bare(cell.clean), words.bare(cell.robust), "front" if on_front else "",
         )  # fmt: skip
         tip = [cell.name, words.sureness(cell.robust), f"seeds {', '.join(map(str, cell.seeds))}"]
     else:
@@ -208,7 +208,7 @@ class ResultsTable(QTableWidget):
         room = self.fontMetrics().averageCharWidth() * ROOM
         for column in range(self.columnCount() - 1):
             self.setColumnWidth(
-                column, min(room, max(self.sizeHintForColumn(column), self._header_width(column)) + 10)
+                column, min(room, max(self.sizeHintForColumn(column), self._header_width(column)) + 4)
             )
 
     def _header_width(self, column: int) -> int:

@@ -263,6 +263,7 @@ class PlotPanel(QFrame):
             self._legend_row = QVBoxLayout()
             self._legend_row.addStretch(1)
             head.insertWidget(1, self._note, 1)
+            head.setStretch(0, 0)
         else:
             self._legend_row = QHBoxLayout()
             self._legend_row.addWidget(self._note, 1)

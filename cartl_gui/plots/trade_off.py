@@ -109,7 +109,7 @@ class TradeOffPlot(PlotPanel):
     def _fit_legend(self) -> None:
         """Give the legend the width of its longest name, but never more than the plot needs itself."""
         entries = [curve.entry for curve in self.curves if not curve.entry.isHidden()]
-        wanted = max((entry.sizeHint().width() for entry in entries), default=0) + 26
+        wanted = max((entry.sizeHint().width() for entry in entries), default=0) + 16
         self.legend.setFixedWidth(min(wanted, 230))
 
     def show_same(self, other: PlotPanel) -> None:
