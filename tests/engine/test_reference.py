@@ -217,10 +217,13 @@ def neft_deviations(name: str) -> dict[str, float]:
     """Losses, state (u and v too), exported weights and logits of four NEFT steps."""
     kit = load(name)
     flags = json.loads(str(np.ravel(kit["flags"])[0]))
+    # What stayed in eval mode counts, not what the flags asked for: every layer of a part, or none.
+    in_eval_mode = {str(name) for name in kit["batch_norm_in_eval_mode"] if str(name)}
+    in_head = {name for name in in_eval_mode if _is_in_head(kit, name)}
     policy = BatchNormPolicy(
         freeze_affine=flags["freeze_bn"],
-        keep_head_statistics=flags["reuse_statistic"],
-        keep_trunk_statistics=flags["reuse_teacher_statistic"],
+        keep_head_statistics=bool(in_head),
+        keep_trunk_statistics=bool(in_eval_mode - in_head),
     )
     config = FinetuningConfig(
         method="neft", num_finetuned_blocks=int(kit["k"]), spectral_bound=float(kit["beta"]),
@@ -242,7 +245,7 @@ def neft_deviations(name: str) -> dict[str, float]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.BatchNorm2d) and not module.training
     }
-    assert in_eval == {ours[f"{name}.weight"] for name in kit["batch_norm_in_eval_mode"] if str(name)}
+    assert in_eval == {ours[f"{name}.weight"] for name in in_eval_mode}
     losses = [
         abs(loss - expected) / abs(expected) for (loss, _), expected in zip(seen, kit["losses"], strict=True)
     ]
@@ -254,6 +257,13 @@ def neft_deviations(name: str) -> dict[str, float]:
     with evaluation(model), torch.no_grad():
         found["logits exported"] = deviation(model(torch.from_numpy(kit["pixels"][0])), kit["logits_eval"])
     return found
+
+
+def _is_in_head(kit: dict[str, np.ndarray], layer: str) -> bool:
+    """Whether a layer, by its name in the kit, is in the last k blocks."""
+    ours = _names(kit, "initial/")
+    last = max(int(name.split(".")[1]) for name in ours.values() if name.startswith("blocks."))
+    return int(ours[f"{layer}.weight"].split(".")[1]) > last - int(kit["k"])
 
 
 def _names(kit: dict[str, np.ndarray], prefix: str) -> dict[str, str]:
