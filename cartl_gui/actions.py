@@ -90,6 +90,7 @@ class Actions:
             return
         self._remember(Path(path))
         self._window.setup.set_draft(draft)
+        self._window.results.know_study(draft.study())
         self._window.show_form()
         self._window.status.say(f"Opened {path}")
 

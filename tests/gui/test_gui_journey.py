@@ -113,9 +113,11 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
 
     assert target.result is not None
     assert target.result.samples == 20
+    live.commands.actions["page_results"].trigger()
     assert (
-        live.results.table.item(1, 5).text().startswith(f"{100 * target.result.robust_accuracy.value:.1f} %")
+        live.results.table.item(0, 6).text().startswith(f"{100 * target.result.robust_accuracy.value:.1f} (")
     )
+    live.commands.actions["page_live"].trigger()
     end(qtbot, live)
 
     again = open_window()

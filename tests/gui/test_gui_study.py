@@ -17,7 +17,8 @@ from pytestqt.qtbot import QtBot
 
 from cartl_gui.actions import command_line
 from cartl_gui.main_window import MainWindow
-from engine.config import dump_study
+from cartl_gui.pages.inspector import config_facts
+from engine.config import FinetuningConfig, dump_study
 from engine.events import Downloading, RequestFailed, RunChanged, RunsListed
 from tests.gui.gui_helpers import answer, drain, press
 from tests.gui.scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
@@ -337,6 +338,21 @@ def test_that_the_command_line_of_a_run_can_be_copied(window: MainWindow, sessio
     text = QGuiApplication.clipboard().text()
     assert text == command_line(info, str(session.workspace))
     assert text.startswith('cartl run "')
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("neft", "frozen: head affine, trunk statistics"),
+        ("full", "frozen: affine"),
+        ("lwf", "frozen: affine"),
+        ("linear_probe", "frozen: all"),
+    ],
+)
+def test_that_batch_norm_is_told_in_words_that_fit_the_method(method: str, expected: str) -> None:
+    run = demo_study().runs[3]
+    config = run.model_copy(update={"finetuning": FinetuningConfig(method=method)})
+    assert dict(config_facts(config))["Batch norm"] == expected
 
 
 # list of runs -------------------------------------------------------------------------------------------
