@@ -397,11 +397,9 @@ def compare(
     """
     sides = (config.baseline, config.other)
     of_line = config.measure == "robust_at_equal_clean"
-    late = [
-        f"{run.name}, seed {run.config.seed}: {run.state}{f', {run.reason}' if run.reason else ''}"
-        for run in unfinished
-        if (line_name(run.name) if of_line else run.name) in sides
-    ]
+    late = describe_unfinished(
+        run for run in unfinished if (line_name(run.name) if of_line else run.name) in sides
+    )
     answers = []
     absent = set(sides)
     for evaluation in evaluations:
@@ -420,6 +418,35 @@ def compare(
         apart = ["the two were not attacked in the same way on the same test images"]
         answers.append(_answer(config, "", [], [*(why or apart), *late]))
     return answers
+
+
+def describe_unfinished(
+    unfinished: Iterable[RunInfo], missing: Iterable[tuple[str, int]] = ()
+) -> list[str]:
+    """What is not finished, in lines: each run that ended with a reason, the others together with their seeds.
+
+    Args:
+        unfinished: runs without a result.
+        missing: names and seeds of runs that were never made.
+    """
+    lines = []
+    waiting: dict[str, list[tuple[str, int]]] = {}
+    for run in unfinished:
+        if run.reason or run.state == "failed":
+            reason = f", {run.reason}" if run.reason else ""
+            lines.append(f"{run.name}, seed {run.config.seed}: {run.state}{reason}")
+        else:
+            state = "queued" if run.state == "created" else run.state
+            waiting.setdefault(state, []).append((run.name, run.config.seed))
+    for name, seed in missing:
+        waiting.setdefault("never made", []).append((name, seed))
+    for state, runs in waiting.items():
+        if len(runs) == 1:
+            lines.append(f"{runs[0][0]}, seed {runs[0][1]}: {state}")
+        else:
+            seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed in runs}))
+            lines.append(f"{len(runs)} runs of {'seeds' if ',' in seeds else 'seed'} {seeds}: {state}")
+    return lines
 
 
 def _side(evaluation: Evaluation, name: str, of_line: bool) -> list[Line]:

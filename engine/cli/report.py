@@ -14,7 +14,7 @@ from typing import Any
 from engine.config import STAGE_TITLES
 from engine.errors import CartlError, ConfigError
 from engine.events import Interval, RunInfo, RunRecord, StageLayout
-from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of
+from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of, describe_unfinished
 from engine.statistics import Estimate
 
 #: Printed where there is no value.
@@ -126,11 +126,7 @@ def study_results(results: Results) -> str:
     if results.comparisons:
         parts.append(comparisons_text(results.comparisons))
     missing = [
-        *(
-            f"{run.name}, seed {run.config.seed}: {run.state}{f', {run.reason}' if run.reason else ''}"
-            for run in results.unfinished
-        ),
-        *(f"{name}, seed {seed}: never made" for name, seed in results.missing),
+        *describe_unfinished(results.unfinished, results.missing),
         *(
             f"{run.name}, seed {run.config.seed} ({run.id}): not shown, {why}"
             for run, why in results.left_out
