@@ -24,8 +24,8 @@ from engine.config import (
 from engine.events import RunInfo
 from engine.lineage import K_SETTINGS, ancestry, evaluation_key, method_title, settings_of
 from engine.statistics import Estimate, estimate, estimate_share, mean_along, pareto, pareto_front
+from engine.wording import NOTHING
 
-NOTHING = "-"
 Verdict = Literal["shown", "not shown", "opposite", "no interval", "no data"]
 
 #: How each measure is computed, in words.
@@ -420,9 +420,7 @@ def compare(
     return answers
 
 
-def describe_unfinished(
-    unfinished: Iterable[RunInfo], missing: Iterable[tuple[str, int]] = ()
-) -> list[str]:
+def describe_unfinished(unfinished: Iterable[RunInfo], missing: Iterable[tuple[str, int]] = ()) -> list[str]:
     """What is not finished, in lines: each run that ended with a reason, the others together with their seeds.
 
     Args:
@@ -436,16 +434,16 @@ def describe_unfinished(
             reason = f", {run.reason}" if run.reason else ""
             lines.append(f"{run.name}, seed {run.config.seed}: {run.state}{reason}")
         else:
-            state = "queued" if run.state == "created" else run.state
-            waiting.setdefault(state, []).append((run.name, run.config.seed))
+            word = "queued" if run.state == "created" else run.state
+            waiting.setdefault(word, []).append((run.name, run.config.seed))
     for name, seed in missing:
         waiting.setdefault("never made", []).append((name, seed))
-    for state, runs in waiting.items():
+    for word, runs in waiting.items():
         if len(runs) == 1:
-            lines.append(f"{runs[0][0]}, seed {runs[0][1]}: {state}")
+            lines.append(f"{runs[0][0]}, seed {runs[0][1]}: {word}")
         else:
             seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed in runs}))
-            lines.append(f"{len(runs)} runs of {'seeds' if ',' in seeds else 'seed'} {seeds}: {state}")
+            lines.append(f"{len(runs)} runs of {'seeds' if ',' in seeds else 'seed'} {seeds}: {word}")
     return lines
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine import api
 from engine.cli.progress import Display
-from engine.cli.report import format_seconds, percent, run_title
+from engine.cli.report import run_title
 from engine.config import AttackConfig, DataConfig, ImportConfig, StageName, StudyConfig
 from engine.errors import CartlError, ConfigError
 from engine.events import (
@@ -37,6 +37,7 @@ from engine.events import (
     StageLayout,
     StageStarted,
 )
+from engine.wording import duration, percent
 
 if TYPE_CHECKING:
     from engine.report import StudySource
@@ -268,7 +269,7 @@ class Client:
             self.display.line(f"{run_title(run, self.runs.values())} ({run.id})")
         elif run.state == "finished":
             title = run_title(run, self.runs.values())
-            self.display.line(f"{title}: finished in {format_seconds(run.seconds)}")
+            self.display.line(f"{title}: finished in {duration(run.seconds)}")
         elif run.state in ENDED and not run.reason:
             self.display.line(f"{run_title(run, self.runs.values())}: {run.state}")
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
-from engine.cli.report import format_seconds
+from engine.wording import duration
 
 #: Seconds between two plain lines about the same stage.
 LINE_INTERVAL = 10.0
@@ -46,7 +46,7 @@ class Estimate:
         first, started = self._first = self._first or (done, now)
         if done <= first or done >= self.total:
             return ""
-        return f"{format_seconds((now - started) * (self.total - done) / (done - first))} left"
+        return f"{duration((now - started) * (self.total - done) / (done - first))} left"
 
 
 class Bars:

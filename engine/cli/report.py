@@ -16,9 +16,7 @@ from engine.errors import CartlError, ConfigError
 from engine.events import Interval, RunInfo, RunRecord, StageLayout
 from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of, describe_unfinished
 from engine.statistics import Estimate
-
-#: Printed where there is no value.
-NOTHING = "-"
+from engine.wording import NOTHING, percent, points
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -144,9 +142,9 @@ def comparisons_text(comparisons: Sequence[Comparison]) -> str:
         found = comparison.difference
         figure = "no difference"
         if comparison.pairs:
-            figure = f"{100 * found.mean:+.1f}"
+            figure = points(found.mean)
             if found.over == "seeds":
-                figure += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+                figure += f" ({points(found.low)} to {points(found.high)})"
             figure += f", {found.count} seed{'s' if found.count != 1 else ''}"
         measure = MEASURE_TITLES[comparison.config.measure]
         if comparison.clean_range:
@@ -294,24 +292,9 @@ def inspection_table(inspection: Mapping[str, Any], *, layers: bool) -> str:
     return "\n".join(lines)
 
 
-def percent(share: float) -> str:
-    """A share 0..1 in percent."""
-    return NOTHING if math.isnan(share) else f"{100 * share:.1f}"
-
-
 def percent_interval(interval: Interval) -> str:
     """A share in percent with its interval: "45.3 (42.2 to 48.4)"."""
     return f"{percent(interval.value)} ({percent(interval.low)} to {percent(interval.high)})"
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration as people say it: "48 s", "3 min 05 s", "2 h 10 min"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def as_json(value: Any) -> str:

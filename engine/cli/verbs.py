@@ -30,6 +30,7 @@ from engine.errors import CartlError
 from engine.events import RunInfo
 from engine.report.tables import results_as_json
 from engine.results import results_of
+from engine.wording import NOTHING, duration
 
 #: Options of `inspect` that say how a weights file is measured.
 _MEASURING = {*AttackConfig.model_fields, *(f"data_{field}" for field in DataConfig.model_fields)}
@@ -281,7 +282,7 @@ def _tell_plan(study: StudyConfig, options: argparse.Namespace) -> int:
         (
             str(row["name"]),
             str(row["seed"]),
-            str(row["start_from"] or report.NOTHING),
+            str(row["start_from"] or NOTHING),
             str(row["state"] or "new"),
         )
         for row in plan
@@ -368,7 +369,7 @@ def _tell(
         say("Run files:")
         for item in made:
             say(f"  {item.path}")
-        say(f"That took {report.format_seconds(seconds)}.")
+        say(f"That took {duration(seconds)}.")
     wanted = len(study.runs) if study else 1
     return 0 if len(made) == wanted and all(item.state == "finished" for item in made) else 1
 

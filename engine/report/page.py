@@ -22,6 +22,8 @@ from engine.report.tables import Command
 from engine.results import MEASURE_TITLES, MEASURED, Cell, Comparison, Evaluation, Results
 from engine.statistics import Estimate
 from engine.store.run_folder import RunFolder
+from engine.wording import duration, percent
+from engine.wording import points as plain_points
 
 #: What a run records about its machine, in the order in which the report shows it.
 RECORDED = ("program", "python", "torch", "numpy", "device", "threads", "system")
@@ -118,14 +120,9 @@ def machines(runs: Iterable[RunInfo]) -> list[tuple[dict[str, str], int]]:
     return [(dict(zip(RECORDED, key, strict=True)), count) for key, count in found.items()]
 
 
-def percent(share: float) -> str:
-    """A share 0..1 in percent, one digit."""
-    return "–" if math.isnan(share) else f"{100 * share:.1f}"
-
-
 def points(difference: float) -> str:
-    """A difference of two shares in points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    """A difference of shares in points, with a typographic minus."""
+    return plain_points(difference).replace("-", "−")
 
 
 def _summary(results: Results) -> str:
@@ -137,7 +134,7 @@ def _summary(results: Results) -> str:
     if runs:
         first, last = (_day(pick(run.created for run in runs)) for pick in (min, max))
         parts.append(f"made {first}" if first == last else f"made {first} to {last}")
-        parts.append(f"{_duration(math.fsum(run.seconds for run in runs))} of computing")
+        parts.append(f"{duration(math.fsum(run.seconds for run in runs))} of computing")
     if missing := len(results.unfinished) + len(results.missing):
         parts.append(f"{_count(missing, 'run')} missing, see below")
     return "; ".join(parts) + "."
@@ -198,7 +195,7 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
                 "robust": percent(cell.robust.mean),
                 "robust_interval": _interval(cell.robust),
                 "front": "Pareto" if cell.name in evaluation.front else "",
-                "time": _duration(cell.seconds),
+                "time": duration(cell.seconds),
             }
             for cell in evaluation.cells
         ],
@@ -292,12 +289,3 @@ def _count(number: int, noun: str) -> str:
 def _day(moment: float) -> str:
     then = datetime.datetime.fromtimestamp(moment)
     return f"{then.day} {then:%b %Y, %H:%M}"
-
-
-def _duration(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.events import AttackResult, Interval, RunInfo
-from engine.results import NOTHING, Cell, Comparison, Evaluation, Results
+from engine.results import Cell, Comparison, Evaluation, Results
 from engine.statistics import Estimate
+from engine.wording import NOTHING
 
 CELL_COLUMNS = (
     "data", "attack", "images", "cell", "line", "pretraining", "transfer", "k", "seeds", "interval_over",

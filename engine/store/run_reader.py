@@ -78,8 +78,7 @@ def read_record(folder: RunFolder) -> RunRecord:
 
 def _read_table(stage: Any, table: Table, version: int) -> dict[str, np.ndarray]:
     datasets = {
-        column.name: stage[table.home(column).group][stored_name(column, version)]
-        for column in table.columns
+        column.name: stage[table.home(column).group][stored_name(column, version)] for column in table.columns
     }
     rows = min(dataset.shape[0] for dataset in datasets.values())
     return {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}

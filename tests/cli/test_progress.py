@@ -14,7 +14,8 @@ import pytest
 
 from engine.cli import progress
 from engine.cli.progress import Bars, Estimate, Lines
-from engine.cli.report import format_seconds, format_table
+from engine.cli.report import format_table
+from engine.wording import duration
 from tests.cli.conftest import TINY
 
 
@@ -71,7 +72,7 @@ def test_that_bars_show_names_with_brackets_as_they_are() -> None:
     ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7260, "2 h 01 min")]
 )  # fmt: skip
 def test_that_durations_are_said_as_people_do(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_that_columns_of_numbers_are_aligned_to_the_right() -> None:

@@ -1,0 +1,28 @@
+"""How figures are written for people, in the terminal and in reports."""
+
+from __future__ import annotations
+
+import math
+
+#: Written where there is no value.
+NOTHING = "-"
+
+
+def percent(share: float) -> str:
+    """A share 0..1 in percent, "45.3"."""
+    return NOTHING if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in points, with its sign: "+12.4"."""
+    return NOTHING if math.isnan(difference) else f"{100 * difference:+.1f}"
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it: "48 s", "3 min 05 s", "2 h 10 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
