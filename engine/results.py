@@ -434,7 +434,7 @@ def describe_unfinished(unfinished: Iterable[RunInfo], missing: Iterable[tuple[s
             reason = f", {run.reason}" if run.reason else ""
             lines.append(f"{run.name}, seed {run.config.seed}: {run.state}{reason}")
         else:
-            word = "queued" if run.state == "created" else run.state
+            word: str = "queued" if run.state == "created" else run.state
             waiting.setdefault(word, []).append((run.name, run.config.seed))
     for name, seed in missing:
         waiting.setdefault("never made", []).append((name, seed))
