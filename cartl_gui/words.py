@@ -54,7 +54,6 @@ CHOICE_WORDS = {
     "bfloat16": "bfloat16",
 }
 
-_SHORT = {"adversarial": "AT", "fdm": "FDM", "neft": "NEFT"}
 _SYMBOLS = {"lambda": "λ", "beta": "β", "1/lambda": "1/λ"}
 
 
@@ -171,7 +170,7 @@ def pretraining(config: RunConfig) -> str:
     part = config.pretraining
     if part is None:
         return f"from {config.start_from}" if config.start_from else "none"
-    return ", ".join([_SHORT.get(part.method, choice(part.method)), *_notation(part)])
+    return ", ".join([_capital(part.short("method")), *_notation(part)])
 
 
 def transfer(config: RunConfig) -> str:
@@ -179,14 +178,19 @@ def transfer(config: RunConfig) -> str:
     part = config.finetuning
     if part is None:
         return "none"
-    name = "Adversarial" if part.method == "adversarial" else _SHORT.get(part.method, choice(part.method))
-    return ", ".join([name, *(term for term in _notation(part) if not term.startswith("k "))])
+    return ", ".join(
+        [_capital(part.short("method")), *(term for term in _notation(part) if not term.startswith("k "))]
+    )
 
 
 def finetuned_blocks(config: RunConfig) -> str:
     """k, how many of the last blocks a run's transfer trains; empty where its method has no k."""
     part = config.finetuning
     return "" if part is None else part.notation().get("k", "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _notation(part: Settings) -> list[str]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from engine.config import FinetuningConfig, PretrainingConfig, Settings
+from engine.config import FinetuningConfig, PretrainingConfig, Settings, TrainingConfig
 from engine.events import RunInfo
 
-#: Methods whose name is more than the setting's value with blanks.
-_METHOD_NAMES = {"fdm": "FDM", "neft": "NEFT", "trades": "TRADES", "lwf": "LwF"}
 #: Settings of an attack and of its images that never change the result.
 _WITHOUT_EFFECT = {"attack.batch_size"}
 #: What tells one set of test images from another.
@@ -34,17 +32,15 @@ def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:
     return chain
 
 
-def method_title(settings: Settings, without: Collection[str] = ()) -> str:
+def method_title(settings: TrainingConfig, without: Collection[str] = ()) -> str:
     """Short name of a training: its method and the settings that papers name by a symbol, "FDM lambda=0.005, k=4".
 
     Args:
         settings: those of a pre-training or fine-tuning.
         without: symbols that are not told.
     """
-    method = str(getattr(settings, "method", ""))
-    name = _METHOD_NAMES.get(method, method.replace("_", " "))
     symbols = [f"{symbol}={value}" for symbol, value in settings.notation().items() if symbol not in without]
-    return f"{name} {', '.join(symbols)}".rstrip()
+    return f"{settings.short('method')} {', '.join(symbols)}".rstrip()
 
 
 def settings_of(chain: Sequence[RunInfo]) -> dict[str, Any]:

@@ -36,6 +36,13 @@ class Settings(BaseModel):
                 found[str(symbol)] = f"{getattr(self, field):g}"
         return found
 
+    def short(self, field: str) -> str:
+        """A setting's value as tables and names of runs write it: "AT" for adversarial, else with blanks."""
+        extra = type(self).model_fields[field].json_schema_extra
+        names = extra.get("short") if isinstance(extra, dict) else None
+        value = str(getattr(self, field))
+        return str(names.get(value, value.replace("_", " "))) if isinstance(names, dict) else value
+
     def hints(self) -> dict[str, str]:
         """What follows from the settings and is worth knowing beside one: field -> short text, none by default.
 
@@ -93,6 +100,7 @@ def setting(
     shown_if: dict[str, tuple[Any, ...]] | None = None,
     advanced: bool = False,
     symbol: str = "",
+    short: dict[str, str] | None = None,
     **limits: Any,
 ) -> Any:
     """Declare one setting.
@@ -105,11 +113,14 @@ def setting(
         shown_if: sibling field -> values for which this setting has an effect.
         advanced: folded away in the form until asked for.
         symbol: how papers write it ("k", "lambda"), where short names of methods should tell it.
+        short: what tables and names of runs call a choice, where that is not its own name with blanks.
         limits: pydantic's bounds (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
     """
     extra: dict[str, Any] = {"unit": unit, "advanced": advanced}
     if symbol:
         extra["symbol"] = symbol
+    if short is not None:
+        extra["short"] = dict(short)
     if shown_if:
         extra["shown_if"] = {key: list(values) for key, values in shown_if.items()}
     return Field(default, title=title, description=help, json_schema_extra=extra, **limits)

@@ -9,8 +9,6 @@ from engine.config.base import Settings
 from engine.config.run import RunConfig
 from engine.config.training import PretrainingConfig
 
-_TITLES: Mapping[str, str] = {"natural": "natural", "adversarial": "AT", "trades": "TRADES", "fdm": "FDM"}
-
 
 def share_pretraining(runs: Sequence[RunConfig]) -> list[RunConfig]:
     """Split runs that pre-train and fine-tune, where others have the same pre-training.
@@ -103,7 +101,7 @@ def _names(groups: Mapping[str, Sequence[RunConfig]], taken: Iterable[str]) -> d
 
 def _candidates(run: RunConfig) -> list[str]:
     pretraining = run.pretraining or PretrainingConfig()
-    notation, title = pretraining.notation(), _TITLES[pretraining.method]
+    notation, title = pretraining.notation(), pretraining.short("method")
     short = ", ".join([title, *(f"k={value}" for symbol, value in notation.items() if symbol == "k")])
     full = ", ".join([title, *(f"{symbol}={value}" for symbol, value in notation.items())])
     source = f"{full}, {run.source.name}" if run.source else full

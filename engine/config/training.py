@@ -116,6 +116,7 @@ class PretrainingConfig(TrainingConfig):
         "natural trains on clean images; adversarial on PGD examples (Madry et al.); trades on clean images "
         "with a penalty on how far PGD moves the prediction (Zhang et al.); fdm adds feature distance "
         "minimisation to adversarial training (CARTL, section 3).",
+        short={"adversarial": "AT", "trades": "TRADES", "fdm": "FDM"},
     )
     num_finetuned_blocks: int = setting(
         4,
@@ -199,6 +200,7 @@ class FinetuningConfig(TrainingConfig):
         "the classifier alone on fixed features; full trains all layers; lwf trains all layers and holds the "
         "features near the source model's (Shafahi et al.); adversarial trains the last k blocks on PGD "
         "examples, the costly upper reference.",
+        short={"neft": "NEFT", "lwf": "LwF", "full": "full fine-tuning"},
     )
     num_finetuned_blocks: int = setting(
         4, "Fine-tuned blocks (k)", "How many of the last blocks are trained; the rest is frozen.",

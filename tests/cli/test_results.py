@@ -72,7 +72,7 @@ def test_that_results_tells_means_with_intervals_the_front_and_the_comparisons(
     assert EIGHT in text
     rows = {line[:16]: line[16:].split() for line in text.splitlines() if line.startswith("AT, ")}
     assert rows["AT, vanilla, k=1"] == [
-        "adversarial",
+        "AT",
         "vanilla",
         "1",
         "3",

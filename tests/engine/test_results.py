@@ -168,7 +168,7 @@ def test_that_runs_of_one_name_are_averaged_over_their_seeds() -> None:
     assert cell.seeds == (0, 1, 2) and list(cell.robust_by_seed.values()) == pytest.approx(robust)
     half = 4.302653 * statistics.stdev(robust) / math.sqrt(3)
     assert (cell.robust.low, cell.robust.high) == pytest.approx((0.29 - half, 0.29 + half), abs=1e-7)
-    assert (cell.k, cell.pretraining, cell.transfer) == (1, "adversarial", "vanilla")
+    assert (cell.k, cell.pretraining, cell.transfer) == (1, "AT", "vanilla")
     assert evaluation.cells[3].transfer == "NEFT beta=0.4"
     assert (cell.seconds, cell.seconds_in_all) == (60.0, 660.0)
     assert evaluation.title == "PGD-20, Linf 8/255, 1 restart, on 1000 test images of digits"
@@ -397,4 +397,4 @@ def test_that_attacks_on_finished_runs_keep_the_titles_of_the_training() -> None
     attack = run_info(again, (0.5, 0.2), parent=trained.id)
     runs = [source, trained, attack]
     cell = next(cell for cell in cells_of([attack], by_id(runs)))
-    assert (cell.pretraining, cell.transfer, cell.k) == ("adversarial", "NEFT beta=0.4", 2)
+    assert (cell.pretraining, cell.transfer, cell.k) == ("AT", "NEFT beta=0.4", 2)
