@@ -17,7 +17,7 @@ from cartl_gui.theme import Scheme
 from engine.results import Cell, Evaluation, Line
 from engine.statistics import Estimate
 
-TITLE = "Clean against robust accuracy"
+TITLE = "Trade-off"
 #: Symbols of lines; with six colours no two of 24 lines look alike.
 SYMBOLS = ("o", "s", "t1", "d", "t", "star", "p", "h")
 #: Pixels within which the mouse points at a cell.
