@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import engine
-from engine.config import ComparisonConfig, RunConfig, StudyConfig, dump_study
+from engine.config import ComparisonConfig, InspectionConfig, RunConfig, StudyConfig, dump_study
 from engine.errors import StoreError
 from engine.events import RunInfo
 from engine.report.page import machines, report_html
@@ -41,14 +41,21 @@ class StudySource:
     file: str
 
     def made(self, results: Results) -> bool:
-        """Whether the runs behind these results have the settings of this study, not others of the same title."""
-        planned = {(run.name, run.seed): run for run in self.study.runs}
+        """Whether the runs behind these results have the settings of this study, not others of the same title.
+
+        What was measured on the way may differ: it changes no result.
+        """
+        planned = {(run.name, run.seed): _unwatched(run) for run in self.study.runs}
         runs = [*results.trained, *(run for cell in results.cells for run in cell.runs)]
-        return all(run.config == planned.get((run.name, run.config.seed)) for run in runs)
+        return all(_unwatched(run.config) == planned.get((run.name, run.config.seed)) for run in runs)
 
     def command(self, cell: Cell) -> str:
         """The command that makes a cell again, with all its seeds and with what it starts from."""
         return shlex.join(["cartl", "run", *self.called, "--only", cell.name])
+
+
+def _unwatched(run: RunConfig) -> RunConfig:
+    return run.model_copy(update={"inspection": InspectionConfig()})
 
 
 def write_report(

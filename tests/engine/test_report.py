@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import api
-from engine.config import ComparisonConfig, StudyConfig, dump_study, parse_study
+from engine.config import ComparisonConfig, InspectionConfig, StudyConfig, dump_study, parse_study
 from engine.errors import StoreError
 from engine.events import Exported, RequestFailed, RunInfo
 from engine.report import StudySource, report_files, write_report
@@ -217,6 +217,12 @@ def test_that_a_study_given_is_embedded_word_for_word_unless_the_runs_have_other
     own = made(runs, tmp_path / "own", source=given)
     assert json.loads(own["report.json"])["toml"].startswith("# by hand\n")
     assert "cartl run mine.toml --only 'A, k=4'" in Page(own["report.html"]).text
+    watched = configs[1].model_copy(update={"inspection": InspectionConfig(probe_size=7)})
+    closer = StudySource(study.model_copy(update={"runs": [configs[0], watched]}), "# by hand", ("x",), "x")
+    same = made(runs, tmp_path / "watched", source=closer)
+    assert json.loads(same["report.json"])["toml"] == "# by hand", (
+        "what was measured on the way changes nothing"
+    )
     changed = study.model_copy(update={"runs": [configs[0], transferred("A, k=4", epochs=99)]})
     other = made(runs, tmp_path / "other", source=StudySource(changed, "wrong", ("mine.toml",), "mine.toml"))
     remade = parse_study(json.loads(other["report.json"])["toml"])
