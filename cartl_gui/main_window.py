@@ -305,6 +305,7 @@ class MainWindow(QMainWindow):
         self._read_only = event.read_only
         self.setup.set_can_submit(not event.read_only)
         self.results.set_can_write(not event.read_only)
+        self.results.know_questions(event.questions)
         runs = list(self.bridge.runs.values())
         self.runs.set_runs(runs)
         self._runs_known()

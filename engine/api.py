@@ -124,7 +124,9 @@ class Session:
             StoreError: the workspace cannot be read.
         """
         holder = self._workspace.lock()
-        self.events.put(RunsListed(tuple(self._workspace.runs()), read_only=holder))
+        self.events.put(
+            RunsListed(tuple(self._workspace.runs()), holder, questions=self._workspace.questions())
+        )
         for problem in self._workspace.problems:
             self.events.put(RequestFailed("list the runs", problem))
         self._engine.start()
@@ -156,6 +158,8 @@ class Session:
                 info = folder.info()
             made[key] = info
             self.events.put(RunChanged(info))
+        if study.comparisons:
+            self._workspace.keep_questions(study.title, study.comparisons)
         with self._wake:
             queued = [info.id for info in made.values() if info.state != "finished"]
             self._queue.extend(run_id for run_id in queued if run_id not in {*self._queue, self._running})
@@ -327,7 +331,7 @@ class Session:
             study: its title.
             destination: a folder for all files, or one that ends in .html, .csv, .json or .svg.
             source: how the study is made again; if left out, the preset of that title or the runs' own settings.
-            comparisons: questions to answer; those of the study if left out.
+            comparisons: questions to answer; those that the study asked if left out.
         """
 
         def export() -> EngineEvent:
@@ -338,10 +342,11 @@ class Session:
                 for name, preset in presets().items():
                     if preset.title == study:
                         known = StudySource(preset, preset_texts()[name], (name,), f"{name}.toml")
+            asked = comparisons
+            if asked is None and known is None:
+                asked = self._workspace.questions().get(study)
             runs = {run.id: run for run in self._workspace.runs()}
-            return Exported(
-                str(write_report(study, runs, destination, source=known, comparisons=comparisons))
-            )
+            return Exported(str(write_report(study, runs, destination, source=known, comparisons=asked)))
 
         self._ask("write the report", export)
 

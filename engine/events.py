@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from engine.config import ModelConfig, RunConfig, StageName
+from engine.config import ComparisonConfig, ModelConfig, RunConfig, StageName
 from engine.errors import Problem
 
 RunState = Literal["created", "running", "paused", "stopped", "finished", "failed", "interrupted"]
@@ -136,10 +136,17 @@ class EngineReady:
 
 @dataclass(frozen=True, slots=True)
 class RunsListed:
-    """The runs of the workspace, newest first; `read_only` says who holds the lock if this process does not."""
+    """The runs of the workspace, newest first.
+
+    Attributes:
+        runs: all of them.
+        read_only: says who holds the lock if this process does not.
+        questions: what each study asks its results, by title.
+    """
 
     runs: tuple[RunInfo, ...]
     read_only: str = ""
+    questions: Mapping[str, tuple[ComparisonConfig, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

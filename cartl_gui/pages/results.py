@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
@@ -22,7 +24,7 @@ from cartl_gui.pages.results_table import CELL_HEADERS, RUN_HEADERS, ResultsTabl
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.trade_off import TradeOffPlot
 from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
-from engine.config import StudyConfig
+from engine.config import ComparisonConfig, StudyConfig
 from engine.events import RESUMABLE, RunInfo
 from engine.report import source_of
 from engine.report.tables import cells_csv, runs_csv
@@ -46,6 +48,7 @@ class ResultsPage(QWidget):
         super().__init__(parent)
         self._known: dict[str, RunInfo] = {}
         self._studies: dict[str, StudyConfig] = {}
+        self._questions: Mapping[str, Sequence[ComparisonConfig]] = {}
         self._can_write = True
         self._stale = False
         self.results = Results()
@@ -193,6 +196,11 @@ class ResultsPage(QWidget):
         self._studies[study.title] = study
         self._stale = True
 
+    def know_questions(self, questions: Mapping[str, Sequence[ComparisonConfig]]) -> None:
+        """Note what the studies of the workspace ask; a study that is known in full asks for itself."""
+        self._questions = questions
+        self._stale = True
+
     def set_can_write(self, on: bool) -> None:
         """Forbid resuming while the workspace is read-only."""
         self._can_write = on
@@ -203,7 +211,9 @@ class ResultsPage(QWidget):
         self._stale = False
         title = self.study.currentText()
         self.runs = study_runs(title, self._known)
-        self.results = results_of(self.runs, self._known, self._studies.get(title))
+        study = self._studies.get(title)
+        asked = None if study else self._questions.get(title, ())
+        self.results = results_of(self.runs, self._known, study, comparisons=asked)
         names = [evaluation.title for evaluation in self.results.evaluations]
         if [self.evaluation.itemText(index) for index in range(self.evaluation.count())] != names:
             kept = self.evaluation.currentText()

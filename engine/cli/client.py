@@ -8,7 +8,7 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from engine import api
 from engine.cli.progress import Display
 from engine.cli.report import run_title
-from engine.config import AttackConfig, DataConfig, ImportConfig, StageName, StudyConfig
+from engine.config import AttackConfig, ComparisonConfig, DataConfig, ImportConfig, StageName, StudyConfig
 from engine.errors import CartlError, ConfigError
 from engine.events import (
     ENDED,
@@ -93,6 +93,7 @@ class Client:
     def __init__(self, workspace: Path, display: Display, *, verbose: bool = False) -> None:
         self.display = display
         self.runs: dict[str, RunInfo] = {}
+        self.questions: Mapping[str, tuple[ComparisonConfig, ...]] = {}
         self._verbose = verbose
         self._session = api.Session(workspace)
         self._layouts: dict[str, StageLayout] = {}
@@ -232,6 +233,7 @@ class Client:
             return None
         match event:
             case RunsListed(runs=runs):
+                self.questions = event.questions
                 self.runs = {run.id: run for run in runs}
             case RunChanged(run=run):
                 self._run_changed(run)

@@ -20,7 +20,7 @@ from engine.results import Results, results_of, study_runs
 def results(options: argparse.Namespace) -> int:
     """Tell what a study found, or list the studies of the workspace."""
     with showing() as display, Client(options.workspace, display, verbose=options.verbose) as client:
-        known = client.runs
+        known, questions = client.runs, client.questions
     if options.study is None:
         if options.compare or options.set:
             raise verbs.UsageError("--compare and --set need the STUDY that they are meant for.")
@@ -31,9 +31,8 @@ def results(options: argparse.Namespace) -> int:
         ComparisonConfig(baseline=baseline, other=other, measure="robust_at_equal_clean")
         for baseline, other in options.compare
     ]
-    found = results_of(
-        study_runs(title, known), known, study, comparisons=[*(study.comparisons if study else ()), *asked]
-    )
+    own = study.comparisons if study else questions.get(title, ())
+    found = results_of(study_runs(title, known), known, study, comparisons=[*own, *asked])
     _require_lines(found, asked)
     if options.json:
         answer = {

@@ -81,7 +81,7 @@ class RunFolder:
         stamp = (stat.st_mtime_ns, stat.st_size)
         if self._config is None or self._config[0] != stamp:
             try:
-                self._config = (stamp, parse_run(_read_text(path), origin=str(path)))
+                self._config = (stamp, parse_run(read_text(path), origin=str(path)))
             except ConfigError as error:
                 raise DamagedFileError(str(error)) from error
         return self._config[1]
@@ -260,7 +260,7 @@ class RunFolder:
     def _read_status(self) -> dict[str, Any]:
         path = self.path / STATUS_FILE
         try:
-            status = json.loads(_read_text(path))
+            status = json.loads(read_text(path))
         except ValueError as error:
             raise DamagedFileError(f"{path} is not valid JSON: {error}") from error
         if not isinstance(status, dict):
@@ -297,7 +297,7 @@ _STATUS_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Read a small text file.
 
     Raises:

@@ -9,11 +9,13 @@ import secrets
 import shutil
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from engine.config import RunConfig, dump_run
+from pydantic import TypeAdapter, ValidationError
+
+from engine.config import ComparisonConfig, RunConfig, dump_run
 from engine.errors import StoreError, WorkspaceLockedError
 from engine.events import RunInfo
 from engine.store.atomic import (
@@ -25,10 +27,11 @@ from engine.store.atomic import (
     write_text,
 )
 from engine.store.process import ProcessIdentity
-from engine.store.run_folder import CONFIG_FILE, RunFolder
+from engine.store.run_folder import CONFIG_FILE, RunFolder, read_text
 
 #: Space asked for before a run is created, besides what its checkpoints need.
 SPARE_BYTES = 64_000_000
+_questions = TypeAdapter(dict[str, tuple[ComparisonConfig, ...]])
 _RUN_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -36,7 +39,7 @@ class Workspace:
     """A folder of runs.
 
     Attributes:
-        root: the folder; `runs/` inside it holds one folder per run.
+        root: the folder; `runs/` inside it holds one folder per run, `questions.json` what its studies ask.
         problems: one sentence for each run that `runs()` last could not list.
     """
 
@@ -57,9 +60,32 @@ class Workspace:
         return self.root / "workspace.lock"
 
     @property
+    def questions_path(self) -> Path:
+        """The file that holds what its studies ask."""
+        return self.root / "questions.json"
+
+    @property
     def writable(self) -> bool:
         """True while this object holds the lock."""
         return self._locked
+
+    def questions(self) -> dict[str, tuple[ComparisonConfig, ...]]:
+        """What each study asks its results, by title; nothing where the file is missing or cannot be used."""
+        try:
+            return _questions.validate_json(read_text(self.questions_path))
+        except (StoreError, ValidationError):
+            return {}
+
+    def keep_questions(self, title: str, comparisons: Sequence[ComparisonConfig]) -> None:
+        """Keep what a study asks, so that it is answered after a restart too.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        kept = self.questions()
+        if kept.get(title, ()) != tuple(comparisons):
+            kept[title] = tuple(comparisons)
+            write_text(self.questions_path, _questions.dump_json(kept, indent=1).decode() + "\n")
 
     def lock(self) -> str:
         """Claim the workspace for writing and clear away what earlier processes left unfinished.

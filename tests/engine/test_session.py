@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import StudyConfig, parse_study
+from engine.config import ComparisonConfig, StudyConfig, parse_study
 from engine.errors import ConfigError, StoreError
 from engine.events import (
     AttackProgress,
@@ -26,6 +26,7 @@ from engine.events import (
     RowsAdded,
     RunChanged,
     RunOpened,
+    RunsListed,
     StageStarted,
 )
 from engine.models.spec import ModelSpec
@@ -470,3 +471,12 @@ def test_that_the_attack_reports_figures_on_the_way(finished) -> None:
 def test_that_a_study_with_an_unknown_key_is_refused() -> None:
     with pytest.raises(ConfigError, match="no such setting"):
         parse_study(CHAIN + "\nstep = 3\n")
+
+
+def test_that_what_a_study_asks_is_told_again_by_the_next_session(tmp_path: Path) -> None:
+    question = ComparisonConfig(baseline="chain", other="chain", measure="clean_accuracy")
+    with open_session(tmp_path) as session:
+        session.submit(chain().model_copy(update={"comparisons": [question]}))
+        session.stop_all()
+    with open_session(tmp_path) as session:
+        assert wait_for(session, RunsListed).questions == {"Chain": (question,)}

@@ -268,6 +268,18 @@ def test_that_the_questions_of_a_known_study_are_answered(page: ResultsPage, run
     assert answer == results_of(runs, by_id(runs), study).comparisons[0]
 
 
+def test_that_questions_kept_in_the_workspace_are_answered_until_the_study_itself_is_known(
+    page: ResultsPage, runs: list[RunInfo]
+) -> None:
+    question = ComparisonConfig(baseline="AT, vanilla", other="AT, neft", measure="robust_at_equal_clean")
+    page.know_questions({STUDY: (question,)})
+    shown(page, runs)
+    assert [answer.config for answer in page.compare.answers] == [question]
+    page.know_study(StudyConfig(title=STUDY, runs=[run.config for run in runs]))
+    page.refresh()
+    assert page.compare.answers == ()
+
+
 # what the buttons do ------------------------------------------------------------------------------------
 def test_that_a_report_is_written_into_a_folder_and_opened(
     window: MainWindow, session: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

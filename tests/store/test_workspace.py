@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import config
 
-from engine.config import RunConfig, StageName
+from engine.config import ComparisonConfig, RunConfig, StageName
 from engine.errors import DamagedFileError, StoreError, WorkspaceLockedError
 from engine.events import AttackResult, Interval, RunState
 from engine.store import atomic, process, run_folder, workspace
@@ -449,3 +449,29 @@ def test_that_an_atomic_file_is_old_or_new(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
     atomic.write_text(path, "new")
     assert path.read_text() == "new"
+
+
+QUESTIONS = [ComparisonConfig(title="Wie viel?", baseline="A", other="B")]
+
+
+def test_that_what_a_study_asks_is_kept_beside_what_others_ask(tmp_path: Path) -> None:
+    assert Workspace(tmp_path).questions() == {}
+    for title in ("One", "Zwei \N{GREEK SMALL LETTER BETA}"):
+        Workspace(tmp_path).keep_questions(title, QUESTIONS)
+    Workspace(tmp_path).keep_questions("One", [])
+    assert Workspace(tmp_path).questions() == {
+        "One": (),
+        "Zwei \N{GREEK SMALL LETTER BETA}": tuple(QUESTIONS),
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", '{"One": [{"baseline": 1}]}', "[" * 100_000, "x" * 2_000_000, '{"One": [{"title": "t"}]}'],
+)
+def test_that_questions_that_cannot_be_used_are_passed_over(tmp_path: Path, text: str) -> None:
+    space = Workspace(tmp_path)
+    space.questions_path.write_text(text)
+    assert space.questions() == {}
+    space.keep_questions("One", QUESTIONS)
+    assert Workspace(tmp_path).questions() == {"One": tuple(QUESTIONS)}
