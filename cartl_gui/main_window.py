@@ -313,11 +313,12 @@ class MainWindow(QMainWindow):
             self.status.show_read_only(event.read_only)
         self._update_commands()
 
-    def _runs_known(self) -> None:
+    def _runs_known(self, study: str | None = None) -> None:
+        """Tell all who list runs; the results turn to a study if one is named."""
         runs = list(self.bridge.runs.values())
         self.welcome.show_runs(runs, self._read_only)
         self.setup.set_earlier_runs(runs)
-        self.results.show_runs(runs)
+        self.results.show_runs(runs, study)
 
     def _run_changed(self, info: RunInfo) -> None:
         before = self.runs.model.state_of(info.id)
@@ -325,9 +326,7 @@ class MainWindow(QMainWindow):
         shown = self.live.data is not None and self.live.data.info.id == info.id
         self.runs.update_run(info)
         if before != info.state:
-            if not known:
-                self.results.show_runs(list(self.bridge.runs.values()), info.study)
-            self._runs_known()
+            self._runs_known(None if known else info.study)
         if shown and info.state in ENDED and before not in (None, info.state):
             self._read_files(info.id)
         if info.state == "running":

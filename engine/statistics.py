@@ -106,20 +106,11 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def value_along(points: Sequence[tuple[float, float]], x: float) -> float:
-    """The y that a trade-off reaches at x.
+def mean_along(points: Sequence[tuple[float, float]], low: float, high: float) -> float:
+    """The mean y of a trade-off over all x from `low` to `high`, exactly; at x if both are x.
 
     The points that are not dominated are joined by straight lines, and the leftmost goes on level to the left: a
     model with more of x also serves a lower demand. Nothing is extrapolated to the right.
-
-    Raises:
-        ValueError: there is no point, or none reaches x.
-    """
-    return mean_along(points, x, x)
-
-
-def mean_along(points: Sequence[tuple[float, float]], low: float, high: float) -> float:
-    """The mean of `value_along` over all x from `low` to `high`, exactly.
 
     Raises:
         ValueError: there is no point, none reaches `high`, or `low` is above `high`.

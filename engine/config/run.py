@@ -136,12 +136,12 @@ class RunConfig(Settings):
         return self
 
     def _blocks_out_of_range(self, model: ModelConfig) -> list[str]:
-        parts = {"finetuning": self.finetuning}
-        if self.pretraining and self.pretraining.method == "fdm":
-            parts["pretraining"] = self.pretraining  # type: ignore[assignment]
+        parts = {"finetuning": self.finetuning, "pretraining": self.pretraining}
         return [
             f"{stage}.num_finetuned_blocks: {model.title} has {model.num_blocks} blocks, so k must be "
             f"1 to {model.num_blocks}, got {part.num_finetuned_blocks}"
             for stage, part in parts.items()
-            if part is not None and part.num_finetuned_blocks > model.num_blocks
+            if part is not None
+            and part.applies("num_finetuned_blocks")
+            and part.num_finetuned_blocks > model.num_blocks
         ]

@@ -2,7 +2,7 @@
 
     checkpoints/0007-pretraining-00001200.pt          serial number, stage, step
                 0007-pretraining-00001200.pt.sha256   its SHA-256, as `sha256sum -c` reads it
-                latest, best                          one line each: the name of a checkpoint
+                latest                                one line: the name of a checkpoint
 
 A checkpoint counts only with a matching SHA-256, which is written before the file gets its name. A new one is
 read back before `latest` names it, and the one before is kept.
@@ -41,7 +41,7 @@ from engine.store.tensor_files import (
 if TYPE_CHECKING:
     import torch
 
-#: Kept besides the best: the newest and the one before it.
+#: Kept: the newest and the one before it.
 KEPT = 2
 SPARE_BYTES = 64_000_000
 
@@ -60,7 +60,6 @@ class CheckpointFolder:
         *,
         stage: StageName,
         step: int,
-        best: bool = False,
         may_be_nan: Collection[str] = (),
     ) -> Path:
         """Write, read back and only then name a checkpoint as the latest; prune older ones.
@@ -70,7 +69,6 @@ class CheckpointFolder:
                 views of larger ones are copied; nothing in `state` is changed.
             stage: the stage under way.
             step: optimiser updates so far.
-            best: also remember it as the best so far, which pruning keeps.
             may_be_nan: top-level entries whose tensors need not be finite, such as recorded rows.
 
         Returns:
@@ -105,8 +103,6 @@ class CheckpointFolder:
             raise write_error(path, error) from error
         remember_own(path)
         write_text(self.path / "latest", path.name + "\n")
-        if best:
-            write_text(self.path / "best", path.name + "\n")
         self._prune(path)
         return path
 
@@ -116,11 +112,6 @@ class CheckpointFolder:
         newest_first = sorted(self._names(), key=lambda path: path.name, reverse=True)
         candidates = [named, *newest_first] if named is not None else newest_first
         return next((path for path in candidates if self._is_whole(path)), None)
-
-    def best(self) -> Path | None:
-        """The checkpoint last saved as the best, if it is whole."""
-        named = self._named("best")
-        return named if named is not None and self._is_whole(named) else None
 
     def load(self, path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
         """Read one of the folder's checkpoints.
@@ -165,9 +156,8 @@ class CheckpointFolder:
             raise DamagedFileError(f"{path} reads back with {found} tensors, {tensors} were written")
 
     def _prune(self, newest: Path) -> None:
-        """Remove all but the newest, the one before it that is whole, and the best."""
-        kept = {newest, self._named("best")}
-        others = sorted(set(self._names()) - kept, key=lambda path: path.name, reverse=True)
+        """Remove all but the newest and the one before it that is whole."""
+        others = sorted(set(self._names()) - {newest}, key=lambda path: path.name, reverse=True)
         spared = 0
         for path in others:
             if spared < KEPT - 1 and self._is_whole(path):

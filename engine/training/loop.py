@@ -202,7 +202,7 @@ class Trainer:
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         if self._averager:
-            self._averager.update(self.model, self.step)
+            self._averager.update(self.step)
         self._gather(loss, len(batch.labels), rate, epsilon)
         self.step += 1
         if len(self._pending) == BLOCK_STEPS or time.monotonic() - self._block_began > BLOCK_SECONDS:

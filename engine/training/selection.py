@@ -95,11 +95,6 @@ class Averager:
     def __init__(self, model: BlockwiseModel, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def update(self, model: BlockwiseModel, step: int) -> None:
-        """Follow the network after optimiser update `step`, counted from 0."""
-        decay = min(self.decay, (1 + step) / (10 + step))
         vectors = {id(vector) for _, spectral, _ in constrained(self.model) for vector in spectral.buffers()}
         pairs = [
             (mine, theirs.detach())
@@ -111,8 +106,14 @@ class Averager:
             if id(mine) not in vectors
         ]
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([mine for mine, _ in averaged], [theirs for _, theirs in averaged], 1 - decay)
-        for mine, theirs in pairs:
-            if not mine.is_floating_point():
-                mine.copy_(theirs)
+        self._mine, self._theirs = [mine for mine, _ in averaged], [theirs for _, theirs in averaged]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Follow the network after optimiser update `step`, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
+        for mine, theirs in self._counters:
+            mine.copy_(theirs)
         advance_power_iteration(self.model, 1)

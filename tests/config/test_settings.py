@@ -221,6 +221,16 @@ def test_that_lambda_is_told_per_sample_so_that_the_batch_size_does_not_change_i
     assert PretrainingConfig(method="adversarial").hints() == {}
 
 
+def test_that_k_is_checked_only_where_the_method_has_one() -> None:
+    values = {"model": {"depth": 10}, "source": {}, "target": {}, "pretraining": {"method": "adversarial"}}
+    tuning = {"num_finetuned_blocks": 9}
+    for method in ("full", "lwf", "linear_probe"):
+        validate(RunConfig, values | {"finetuning": tuning | {"method": method}})
+    for method in ("vanilla", "neft", "adversarial"):
+        with pytest.raises(ConfigError, match="k must be 1 to 5, got 9"):
+            validate(RunConfig, values | {"finetuning": tuning | {"method": method}})
+
+
 def test_that_settings_cannot_be_changed_once_made() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         AttackConfig().steps = 3

@@ -16,7 +16,7 @@ from engine.config import ComparisonConfig, StudyConfig
 from engine.events import RunInfo
 from engine.lineage import method_title
 from engine.results import Results, cells_of, lines_of, results_of, study_runs
-from engine.statistics import estimate, estimate_share, mean_along, pareto, student_t, value_along
+from engine.statistics import estimate, estimate_share, mean_along, pareto, student_t
 from tests.engine.study_results import (
     TRADE_OFFS,
     by_id,
@@ -125,7 +125,7 @@ def test_that_values_along_a_trade_off_are_those_of_its_chords(
     found: list[tuple[float, float]], part: float
 ) -> None:
     x = part * max(point[0] for point in found)
-    assert value_along(found, x) == pytest.approx(brute_force(found, x), abs=1e-9)
+    assert mean_along(found, x, x) == pytest.approx(brute_force(found, x), abs=1e-9)
 
 
 @given(points, shares, shares)
@@ -136,7 +136,9 @@ def test_that_a_dominated_point_changes_no_trade_off(
     beaten = (x * less_x, y * less_y)
     top = max(point[0] for point in found)
     for part in (0.0, 0.3, 0.7, 1.0):
-        assert value_along([*found, beaten], part * top) == value_along(found, part * top)
+        assert mean_along([*found, beaten], part * top, part * top) == mean_along(
+            found, part * top, part * top
+        )
 
 
 @given(points, shares, shares)
@@ -146,7 +148,7 @@ def test_that_a_mean_along_a_trade_off_is_that_of_its_values(
     top = max(point[0] for point in found)
     low, high = sorted((one * top, two * top))
     # The rule of the trapezoid is exact up to its step, on a line that falls by at most 1.
-    values = [value_along(found, x) for x in np.linspace(low, high, 400)]
+    values = [mean_along(found, x, x) for x in np.linspace(low, high, 400)]
     found_mean = mean_along(found, low, high)
     assert min(values) - 1e-9 <= found_mean <= max(values) + 1e-9
     assert found_mean == pytest.approx(np.mean(values), abs=(max(values) - min(values)) / 100 + 1e-9)
@@ -154,7 +156,7 @@ def test_that_a_mean_along_a_trade_off_is_that_of_its_values(
 
 def test_that_a_trade_off_is_not_extrapolated_to_the_right() -> None:
     with pytest.raises(ValueError, match="no point reaches"):
-        value_along([(0.5, 0.3)], 0.51)
+        mean_along([(0.5, 0.3)], 0.51, 0.51)
 
 
 def test_that_runs_of_one_name_are_averaged_over_their_seeds() -> None:

@@ -146,7 +146,7 @@ def test_that_the_average_is_the_exponential_moving_average_of_weights_and_stati
         with torch.no_grad():
             for value in (*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())):
                 value.add_(0.1 * torch.randn(value.shape, generator=draw))
-        averager.update(model, step)
+        averager.update(step)
         decay = min(0.6, (1 + step) / (10 + step))
         for key, value in model.state_dict().items():
             expected[key] = decay * expected[key] + (1 - decay) * value.double()

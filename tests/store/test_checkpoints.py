@@ -125,24 +125,17 @@ def test_that_only_plain_values_are_saved(folder: CheckpointFolder, value: Any) 
     assert folder.latest() is None
 
 
-def test_that_pruning_keeps_the_newest_two_and_the_best(folder: CheckpointFolder) -> None:
+def test_that_pruning_keeps_the_newest_two(folder: CheckpointFolder) -> None:
     for step in range(6):
-        save(folder, step, best=step == 1)
+        save(folder, step)
     names = sorted(path.name for path in folder.path.iterdir())
     assert names == [
-        "0002-pretraining-00000001.pt",
-        "0002-pretraining-00000001.pt.sha256",
         "0005-pretraining-00000004.pt",
         "0005-pretraining-00000004.pt.sha256",
         "0006-pretraining-00000005.pt",
         "0006-pretraining-00000005.pt.sha256",
-        "best",
         "latest",
     ]
-    best = folder.best()
-    assert best is not None and best.name == "0002-pretraining-00000001.pt"
-    save(folder, 6, best=True)
-    assert "0002-pretraining-00000001.pt" not in os.listdir(folder.path)
 
 
 def test_that_pruning_spares_a_whole_one_rather_than_a_damaged_one(folder: CheckpointFolder) -> None:
@@ -182,7 +175,6 @@ def test_that_a_wrong_pointer_does_not_lead_astray(folder: CheckpointFolder, con
 
 def test_that_no_checkpoint_is_none(folder: CheckpointFolder) -> None:
     assert folder.latest() is None
-    assert folder.best() is None
 
 
 def message_of_saving(folder: CheckpointFolder, step: int) -> str:
