@@ -1,27 +1,37 @@
 """The geometry of an attack: everything in which one norm differs from another.
 
-Shapes: images and perturbations [B, 3, H, W]; everything in input units, pixels in 0..1.
+Shapes: images and perturbations [B, C, H, W]; everything in input units, pixels in 0..1.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from engine.attacks.noise import Noise
+
+#: Guards divisions by a norm of zero.
+TINY = 1e-12
+#: Share of the pixels that a step in the L1 norm moves. Source: Tramer & Boneh, NeurIPS 2019 (SLIDE), appendix.
+L1_SHARE = 0.01
+#: Halvings of the interval that holds the multiplier of the L1 projection; float32 knows no finer.
+L1_HALVINGS = 40
+
 
 class Ball(Protocol):
     """The set of allowed perturbations around each image."""
 
-    def random_start(self, unit_noise: Tensor, epsilon: float) -> Tensor:
-        """Turn noise drawn uniformly from [-1, 1) into a start inside the ball."""
+    def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
+        """A perturbation drawn uniformly from the ball."""
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The direction of length one in which the loss grows fastest."""
 
     def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
-        """The nearest point that is in the ball and has all pixels in 0..1."""
+        """A close point that is in the ball and has all pixels in 0..1."""
 
     def radius(self, perturbation: Tensor) -> Tensor:
         """The norm [B] of each perturbation."""
@@ -30,9 +40,9 @@ class Ball(Protocol):
 class LinfBall:
     """Every pixel may change by at most epsilon."""
 
-    def random_start(self, unit_noise: Tensor, epsilon: float) -> Tensor:
+    def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
         """Uniform in the cube of half width epsilon."""
-        return unit_noise * epsilon
+        return (noise.rand(*images.shape[1:]) * 2 - 1) * epsilon
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The sign of each gradient entry."""
@@ -46,3 +56,84 @@ class LinfBall:
     def radius(self, perturbation: Tensor) -> Tensor:
         """Largest absolute change of each image, [B]."""
         return perturbation.abs().flatten(1).amax(1)
+
+
+class L2Ball:
+    """The Euclidean length of the perturbation is at most epsilon."""
+
+    def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
+        """Uniform in the ball: a normal direction, and a radius whose d-th power is uniform."""
+        direction = noise.randn(*images.shape[1:])
+        radius = noise.rand() ** (1 / math.prod(images.shape[1:]))
+        return direction * per_image(epsilon * radius / self.radius(direction).clamp_min(TINY), images)
+
+    def ascent_direction(self, gradient: Tensor) -> Tensor:
+        """The gradient at length one; zero stays zero."""
+        return gradient / per_image(self.radius(gradient).clamp_min(TINY), gradient)
+
+    def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
+        """Shorten to epsilon, then clip to 0..1, which shortens further."""
+        change = adversarial - images
+        share = (epsilon / self.radius(change).clamp_min(TINY)).clamp_max(1.0)
+        return (images + change * per_image(share, images)).clamp_(0.0, 1.0)
+
+    def radius(self, perturbation: Tensor) -> Tensor:
+        """Euclidean length of each perturbation, [B]."""
+        return torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+
+
+class L1Ball:
+    """The absolute changes of all pixels add up to at most epsilon."""
+
+    def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
+        """Uniform in the cross-polytope: exponential lengths with one more that fills it up, and drawn signs."""
+        drawn = noise.rand(math.prod(images.shape[1:]) + 1).clamp_min(TINY).log().neg()
+        signs = noise.rand(*images.shape[1:]).sub(0.5).sign()
+        lengths = drawn[:, :-1] / drawn.sum(1, keepdim=True)
+        return epsilon * signs * lengths.view(images.shape)
+
+    def ascent_direction(self, gradient: Tensor) -> Tensor:
+        """The signs of the largest gradient entries, one in a hundred, sharing the length of one."""
+        flat = gradient.flatten(1)
+        count = max(1, int(L1_SHARE * flat.shape[1]))
+        largest = flat.abs().topk(count, dim=1).indices
+        return (
+            torch.zeros_like(flat)
+            .scatter_(1, largest, flat.gather(1, largest).sign() / count)
+            .view_as(gradient)
+        )
+
+    def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
+        """The nearest point of ball and box together: every change is shrunk by one multiplier, then clipped.
+
+        Source: the optimality conditions of Croce & Hein, ICML 2021, proposition 2.1; the multiplier is found by
+        halving.
+        """
+        change = (adversarial - images).flatten(1)
+        low, high = -images.flatten(1), 1 - images.flatten(1)
+
+        def shrunk(multiplier: Tensor) -> Tensor:
+            soft = change.sign() * (change.abs() - multiplier[:, None]).clamp_min(0)
+            return torch.minimum(torch.maximum(soft, low), high)
+
+        lower = torch.zeros(len(change), device=change.device, dtype=change.dtype)
+        upper = change.abs().amax(1)
+        fits = shrunk(lower).abs().sum(1) <= epsilon
+        for _ in range(L1_HALVINGS):
+            middle = (lower + upper) / 2
+            inside = shrunk(middle).abs().sum(1) <= epsilon
+            lower, upper = torch.where(inside, lower, middle), torch.where(inside, middle, upper)
+        found = shrunk(torch.where(fits, torch.zeros_like(upper), upper))
+        return (images + found.view_as(images)).clamp_(0.0, 1.0)
+
+    def radius(self, perturbation: Tensor) -> Tensor:
+        """Sum of the absolute changes of each image, [B]."""
+        return perturbation.abs().flatten(1).sum(1)
+
+
+BALLS: dict[str, Ball] = {"linf": LinfBall(), "l2": L2Ball(), "l1": L1Ball()}
+
+
+def per_image(values: Tensor, images: Tensor) -> Tensor:
+    """One number per image [B] in a shape that multiplies images [B, C, H, W]."""
+    return values.view(-1, *[1] * (images.dim() - 1))

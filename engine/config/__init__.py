@@ -1,6 +1,14 @@
 """Typed settings. Importing them loads neither torch nor Qt, so that forms open before torch is there."""
 
-from engine.config.attack import AttackConfig, PgdConfig, TrainingAttackConfig
+from engine.config.attack import (
+    ATTACKS,
+    NORM_TITLES,
+    AttackConfig,
+    PgdConfig,
+    TrainingAttackConfig,
+    is_standard,
+    members_of,
+)
 from engine.config.base import Settings, format_ratio, parse_ratio
 from engine.config.data import DataConfig
 from engine.config.draft import RunDraft, StudyDraft, axes_for, field_at, paths_of
@@ -36,6 +44,8 @@ from engine.config.training import (
 )
 
 __all__ = [
+    "ATTACKS",
+    "NORM_TITLES",
     "STAGES",
     "STAGE_TITLES",
     "AttackConfig",
@@ -64,8 +74,10 @@ __all__ = [
     "dump_study",
     "field_at",
     "format_ratio",
+    "is_standard",
     "line_name",
     "load_study",
+    "members_of",
     "parse_ratio",
     "parse_run",
     "parse_study",

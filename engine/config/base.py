@@ -6,6 +6,7 @@ The window builds its forms, and the command line its help, from these fields al
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -42,6 +43,14 @@ class Settings(BaseModel):
         names = extra.get("short") if isinstance(extra, dict) else None
         value = str(getattr(self, field))
         return str(names.get(value, value.replace("_", " "))) if isinstance(names, dict) else value
+
+    @classmethod
+    def defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that depend on other settings: field -> what it is when left out beside `values`; none by default.
+
+        Forms follow them: a setting that still has its default takes the new one when a choice changes it.
+        """
+        return {}
 
     def hints(self) -> dict[str, str]:
         """What follows from the settings and is worth knowing beside one: field -> short text, none by default.

@@ -47,6 +47,6 @@ class Trades(AdversarialTraining):
             clean_logits = model(images)
         return training_examples(
             model, images, labels, config=self.config.attack, scale=context.ramp, generator=context.generator,
-            loss=lambda logits, _: prediction_divergence(logits, clean_logits).sum(),
+            loss=lambda logits, labels, targets: prediction_divergence(logits, clean_logits),
             start_deviation=START_DEVIATION, each_step=context.each_step,
         )  # fmt: skip

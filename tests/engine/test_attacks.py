@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks import Attack, Verdict, attacks
+from engine.attacks.base import Outcome, Task
 from engine.attacks.pgd import projected_gradient_descent, training_examples
 from engine.attacks.projection import LinfBall
 from engine.config import AttackConfig, PgdConfig
@@ -280,12 +281,11 @@ def test_that_robust_accuracy_of_a_linear_network_is_never_below_the_exact_one_a
 class Jump(Attack):
     """Moves every pixel by `size`, whatever is allowed."""
 
-    ball = LinfBall()
     size = 0.2
 
-    def run(self, model, images, labels, *, noise, each_step):  # type: ignore[no-untyped-def]
+    def run(self, task: Task) -> Outcome:
         """See `Attack.run`."""
-        return images + self.size
+        return Outcome(task.images + self.size, torch.ones_like(task.labels))
 
 
 @pytest.mark.parametrize(
@@ -317,9 +317,9 @@ def test_that_pgd_starts_take_the_noise_of_their_sample_and_restart() -> None:
     seen: list[Tensor] = []
 
     class Watch(Jump):
-        def run(self, model, images, labels, *, noise, each_step):  # type: ignore[no-untyped-def]
-            seen.append(noise)
-            return images
+        def run(self, task: Task) -> Outcome:
+            seen.append(task.noise.rand(*task.images.shape[1:]) * 2 - 1)
+            return Outcome(task.images, torch.ones_like(task.labels))
 
     model, images = small_model().eval(), torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -352,7 +352,7 @@ def test_that_a_pgd_step_is_the_textbook_one() -> None:
         )
     found = projected_gradient_descent(
         model, images, labels, start=images, epsilon=0.1, step_size=0.05, steps=3, ball=LinfBall()
-    )
+    ).adversarial
     torch.testing.assert_close(found.flatten(1), expected, rtol=0, atol=1e-6)
 
 

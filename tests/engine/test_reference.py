@@ -144,7 +144,7 @@ def pgd_unequal(name: str, steps: int) -> float:
         adversarial = projected_gradient_descent(
             model, images, torch.from_numpy(kit["labels"]), start=images, epsilon=epsilon,
             step_size=float(kit[f"{name}/step_size"]), steps=steps, ball=LinfBall(),
-        )  # fmt: skip
+        ).adversarial  # fmt: skip
     assert float((adversarial - images).abs().max()) <= epsilon * (1 + 1e-5)
     assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
     expected = torch.from_numpy(kit[f"{name}/adversarial_pixels"])
