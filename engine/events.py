@@ -21,8 +21,8 @@ ENDED: frozenset[str] = frozenset({"paused", "stopped", "finished", "failed", "i
 #: States from which a run can go on where it stopped.
 RESUMABLE: frozenset[str] = frozenset({"paused", "stopped", "failed", "interrupted"})
 
-TableName = Literal["steps", "epochs", "layers", "samples"]
-#: Columns of one table; every array has T rows, layer columns are [T, N] or [T, L].
+TableName = Literal["steps", "epochs", "layers", "samples", "clean", "attempts", "sweep", "examples"]
+#: Columns of one table; every array has T rows, layer columns are [T, N] or [T, L], images [T, 3, H, W].
 Columns = Mapping[str, np.ndarray]
 
 
@@ -36,8 +36,68 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberResult:
+    """What one single attack of an evaluation left.
+
+    Attributes:
+        title: the attack, such as "APGD-T-100".
+        attacked: images that were still robust when it began.
+        robust_accuracy: share of all images that no attack has broken so far, this one included: the worst case
+            over attacks image by image.
+        robust_at_any_step: the same if every iterate counts and not the last alone; None where that is no difference.
+        seconds: computing time.
+    """
+
+    title: str
+    attacked: int
+    robust_accuracy: Interval
+    robust_at_any_step: Interval | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """Robust accuracy of the same attack at another radius (input units) or with another number of steps."""
+
+    epsilon: float
+    steps: int
+    robust_accuracy: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class AttackWarning:
+    """A reason to doubt a robust accuracy.
+
+    Attributes:
+        code: what kind it is, such as "gradient_masking"; the same in every language.
+        title: one short line, such as "Signs of gradient masking".
+        evidence: what it rests on, with numbers.
+        advice: what to do.
+    """
+
+    code: str
+    title: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttackResult:
-    """What the attack stage found. Accuracies are shares 0..1 of `samples` images."""
+    """What the attack stage found. Accuracies are shares 0..1 of `samples` images.
+
+    Attributes:
+        data: title of the test images.
+        attack: title of the attack; says AutoAttack standard only if all its members ran with their numbers.
+        samples: images attacked.
+        clean_accuracy: before the attack.
+        robust_accuracy: worst case over all single attacks, restarts and targets, image by image.
+        seconds: computing time.
+        robust_at_any_step: where the attack is judged at its last iterate: the figure if any iterate counts.
+        members: the single attacks in order.
+        sweep: the attack at other radii and numbers of steps.
+        warnings: reasons for doubt.
+        notes: what had to be changed, such as attacks left out for few classes.
+    """
 
     data: str
     attack: str
@@ -45,6 +105,11 @@ class AttackResult:
     clean_accuracy: Interval
     robust_accuracy: Interval
     seconds: float
+    robust_at_any_step: Interval | None = None
+    members: tuple[MemberResult, ...] = ()
+    sweep: tuple[SweepResult, ...] = ()
+    warnings: tuple[AttackWarning, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +137,23 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AttackPoint:
+    """One radius and number of steps at which robust accuracy is measured.
+
+    Attributes:
+        epsilon: radius in input units.
+        steps: of the attack; 0 where it counts none.
+        members: titles of the single attacks in order.
+        white_box: whether each of them uses gradients of the attacked network.
+    """
+
+    epsilon: float
+    steps: int
+    members: tuple[str, ...]
+    white_box: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StageLayout:
     """What one stage of a run will fill in, known before it starts.
 
@@ -89,6 +171,8 @@ class StageLayout:
         probe: attack and images behind the accuracies and distances, such as
             "PGD-7, Linf 16/255, on 128 held-out images".
         penalty: what the loss adds to the cross-entropy, such as "λ·feature distance"; empty if nothing.
+        points: where the attack stage measures; the first is its headline, the others make the sweep.
+        image_size: width and height of the attacked images in pixels.
     """
 
     stage: StageName
@@ -102,17 +186,23 @@ class StageLayout:
     boundary: int | None = None
     probe: str = ""
     penalty: str = ""
+    points: tuple[AttackPoint, ...] = ()
+    image_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Everything measured in a run, read from its files or gathered from its events."""
+    """Everything measured in a run, read from its files or gathered from its events.
+
+    `attack` is how far its attack stage is, None before it has begun.
+    """
 
     run: RunInfo
     layouts: Mapping[StageName, StageLayout] = field(default_factory=dict)
     tables: Mapping[StageName, Mapping[TableName, Columns]] = field(default_factory=dict)
     log: tuple[str, ...] = ()
     weights: tuple[StageName, ...] = ()
+    attack: AttackProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +266,33 @@ class RowsAdded:
 
 @dataclass(frozen=True, slots=True)
 class AttackProgress:
-    """Figures over the images attacked so far."""
+    """How far an evaluation is.
+
+    Attributes:
+        run_id: the run.
+        done, total: images that the pass under way (one restart or target of one attack) has dealt with, of how many.
+        clean_accuracy: share 0..1 of the images looked at so far.
+        robust_accuracy: share of all images that nothing has broken so far: never below the final figure. Of the
+            headline also while the sweep is measured.
+        title: the single attack under way, "Clean images" before the first; "" when all is done.
+        number, count: which of how many single attacks that is, from 1, those of the sweep counted too.
+        point: 0 for the headline, else which radius or number of steps of the sweep.
+        seconds_left: of the single attack under way; None while nothing is known.
+        members: the single attacks of the headline that are finished. The last one's figure is provisional as long
+            as others follow.
+    """
 
     run_id: str
     done: int
     total: int
     clean_accuracy: float
     robust_accuracy: float
+    title: str = ""
+    number: int = 0
+    count: int = 0
+    point: int = 0
+    seconds_left: float | None = None
+    members: tuple[MemberResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ class L2Ball:
     def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
         """Uniform in the ball: a normal direction, and a radius whose d-th power is uniform."""
         direction = noise.randn(*images.shape[1:])
-        radius = noise.rand() ** (1 / math.prod(images.shape[1:]))
-        return direction * per_image(epsilon * radius / self.radius(direction).clamp_min(TINY), images)
+        radius: Tensor = noise.rand() ** (1 / math.prod(images.shape[1:]))
+        scale: Tensor = epsilon * radius / self.radius(direction).clamp_min(TINY)
+        return direction * per_image(scale, images)
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The gradient at length one; zero stays zero."""
