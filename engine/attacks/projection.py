@@ -27,6 +27,9 @@ class Ball(Protocol):
     def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
         """A perturbation drawn uniformly from the ball."""
 
+    def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
+        """A perturbation of norm one, drawn uniformly."""
+
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The direction of length one in which the loss grows fastest."""
 
@@ -43,6 +46,10 @@ class LinfBall:
     def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
         """Uniform in the cube of half width epsilon."""
         return (noise.rand(*images.shape[1:]) * 2 - 1) * epsilon
+
+    def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
+        """A point of the cube, moved out to its surface."""
+        return _of_norm_one(self, self.random_start(noise, images, 1.0))
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The sign of each gradient entry."""
@@ -63,14 +70,17 @@ class L2Ball:
 
     def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
         """Uniform in the ball: a normal direction, and a radius whose d-th power is uniform."""
-        direction = noise.randn(*images.shape[1:])
-        radius: Tensor = noise.rand() ** (1 / math.prod(images.shape[1:]))
-        scale: Tensor = epsilon * radius / self.radius(direction).clamp_min(TINY)
-        return direction * per_image(scale, images)
+        direction = self.random_direction(noise, images)
+        radius: Tensor = epsilon * noise.rand() ** (1 / math.prod(images.shape[1:]))
+        return direction * per_image(radius, images)
+
+    def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
+        """A normal vector at length one."""
+        return _of_norm_one(self, noise.randn(*images.shape[1:]))
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The gradient at length one; zero stays zero."""
-        return gradient / per_image(self.radius(gradient).clamp_min(TINY), gradient)
+        return _of_norm_one(self, gradient)
 
     def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
         """Shorten to epsilon, then clip to 0..1, which shortens further."""
@@ -80,18 +90,24 @@ class L2Ball:
 
     def radius(self, perturbation: Tensor) -> Tensor:
         """Euclidean length of each perturbation, [B]."""
-        return torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+        length: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+        return length
 
 
 class L1Ball:
     """The absolute changes of all pixels add up to at most epsilon."""
 
     def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
-        """Uniform in the cross-polytope: exponential lengths with one more that fills it up, and drawn signs."""
-        drawn = noise.rand(math.prod(images.shape[1:]) + 1).clamp_min(TINY).log().neg()
+        """Uniform in the cross-polytope: a direction, and a radius whose d-th power is uniform."""
+        direction = self.random_direction(noise, images)
+        radius: Tensor = epsilon * noise.rand() ** (1 / math.prod(images.shape[1:]))
+        return direction * per_image(radius, images)
+
+    def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
+        """Exponential lengths with drawn signs, at norm one."""
+        lengths = noise.rand(*images.shape[1:]).clamp_min(TINY).log().neg()
         signs = noise.rand(*images.shape[1:]).sub(0.5).sign()
-        lengths = drawn[:, :-1] / drawn.sum(1, keepdim=True)
-        return epsilon * signs * lengths.view(images.shape)
+        return _of_norm_one(self, signs * lengths)
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """The signs of the largest gradient entries, one in a hundred, sharing the length of one."""
@@ -138,3 +154,8 @@ BALLS: dict[str, Ball] = {"linf": LinfBall(), "l2": L2Ball(), "l1": L1Ball()}
 def per_image(values: Tensor, images: Tensor) -> Tensor:
     """One number per image [B] in a shape that multiplies images [B, C, H, W]."""
     return values.view(-1, *[1] * (images.dim() - 1))
+
+
+def _of_norm_one(ball: Ball, perturbation: Tensor) -> Tensor:
+    """Each perturbation at norm one; zero stays zero."""
+    return perturbation / per_image(ball.radius(perturbation).clamp_min(TINY), perturbation)
