@@ -127,7 +127,7 @@ class _Ascent:
     def move(self, ball: Ball, epsilon: float, share: float) -> None:
         """One step along the gradient, mixed with the change that led here. Source: as above, equations 3 and 4."""
         here = self.adversarial
-        step = per_image(self.step_size, here) * ball.ascent_direction(self.gradient)
+        step = per_image(self.step_size, here) * ball.ascent_direction(self.gradient, here)
         aim = ball.project(here + step, self.images, epsilon)
         moved = here + (aim - here) * share + (here - self.previous) * (1 - share)
         self.adversarial, self.previous = ball.project(moved, self.images, epsilon), here

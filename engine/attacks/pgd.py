@@ -93,7 +93,7 @@ def projected_gradient_descent(
                 scaled = gradient / per_image(gradient.abs().flatten(1).mean(1).clamp_min(TINY), gradient)
                 velocity = scaled if velocity is None else momentum * velocity + scaled
                 gradient = velocity
-            moved = adversarial + step_size * ball.ascent_direction(gradient)
+            moved = adversarial + step_size * ball.ascent_direction(gradient, adversarial)
             adversarial = ball.project(moved, images[at], epsilon)
     last = ~on_the_way[at] if stop_early else torch.ones_like(at, dtype=torch.bool)
     result[at[last]] = adversarial[last].detach()

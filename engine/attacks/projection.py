@@ -30,8 +30,8 @@ class Ball(Protocol):
     def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
         """A perturbation of norm one, drawn uniformly."""
 
-    def ascent_direction(self, gradient: Tensor) -> Tensor:
-        """The direction of length one in which the loss grows fastest."""
+    def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
+        """The direction of length one in which the loss grows fastest from where the gradient was taken."""
 
     def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
         """A close point that is in the ball and has all pixels in 0..1."""
@@ -51,7 +51,7 @@ class LinfBall:
         """A point of the cube, moved out to its surface."""
         return _of_norm_one(self, self.random_start(noise, images, 1.0))
 
-    def ascent_direction(self, gradient: Tensor) -> Tensor:
+    def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
         """The sign of each gradient entry."""
         return gradient.sign()
 
@@ -78,7 +78,7 @@ class L2Ball:
         """A normal vector at length one."""
         return _of_norm_one(self, noise.randn(*images.shape[1:]))
 
-    def ascent_direction(self, gradient: Tensor) -> Tensor:
+    def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
         """The gradient at length one; zero stays zero."""
         return _of_norm_one(self, gradient)
 
@@ -109,9 +109,13 @@ class L1Ball:
         signs = noise.rand(*images.shape[1:]).sub(0.5).sign()
         return _of_norm_one(self, signs * lengths)
 
-    def ascent_direction(self, gradient: Tensor) -> Tensor:
-        """The signs of the largest gradient entries, one in a hundred, sharing the length of one."""
-        flat = gradient.flatten(1)
+    def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
+        """The signs of the largest gradient entries, one in a hundred, sharing the length of one.
+
+        Pixels that have no way to go are passed over: the step has so few that they would take it all.
+        """
+        stuck = ((adversarial <= 0) & (gradient < 0)) | ((adversarial >= 1) & (gradient > 0))
+        flat = gradient.masked_fill(stuck, 0.0).flatten(1)
         count = max(1, int(L1_SHARE * flat.shape[1]))
         largest = flat.abs().topk(count, dim=1).indices
         return (
