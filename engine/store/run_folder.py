@@ -19,9 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from engine.config import STAGES, RunConfig, StageName, parse_run
 from engine.errors import ConfigError, DamagedFileError
-from engine.events import AttackResult, Interval, RunInfo, RunState
+from engine.events import AttackResult, RunInfo, RunState
 from engine.store.atomic import write_error, write_text
 from engine.store.process import ProcessIdentity
 
@@ -296,6 +298,8 @@ _STATUS_TYPES: dict[str, tuple[type, ...]] = {
     "process": (dict,),
 }
 
+_RESULT = TypeAdapter(AttackResult)
+
 
 def read_text(path: Path) -> str:
     """Read a small text file.
@@ -320,17 +324,10 @@ def _result_from_json(values: Any) -> AttackResult | None:
     if values is None:
         return None
     try:
-        clean, robust = (
-            Interval(*(float(values[name][part]) for part in ("value", "low", "high")))
-            for name in ("clean_accuracy", "robust_accuracy")
-        )
-        return AttackResult(
-            data=str(values["data"]),
-            attack=str(values["attack"]),
-            samples=int(values["samples"]),
-            clean_accuracy=clean,
-            robust_accuracy=robust,
-            seconds=float(values["seconds"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"the attack result in {STATUS_FILE} is incomplete: {error!r}") from error
+        return _RESULT.validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DamagedFileError(
+            f"the attack result in {STATUS_FILE} is incomplete: {place}: {first['msg']}"
+        ) from error
