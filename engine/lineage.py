@@ -11,8 +11,8 @@ from typing import Any
 from engine.config import FinetuningConfig, PretrainingConfig, Settings, TrainingConfig
 from engine.events import RunInfo
 
-#: Settings of an attack and of its images that never change the result.
-_WITHOUT_EFFECT = {"attack.batch_size"}
+#: Settings of an attack that never change its robust accuracy: how it is computed, and what is told beside it.
+_WITHOUT_EFFECT = {"batch_size", "examples", "sweep_epsilon", "sweep_steps"}
 #: What tells one set of test images from another.
 _TEST_IMAGES = ("name", "path", "image_size", "test_size", "seed", "skip_bad_files")
 
@@ -74,7 +74,7 @@ def settings_of(chain: Sequence[RunInfo]) -> dict[str, Any]:
         found["start_from"] = root.start_from
     order = ("model", "source", "pretraining", "target", "finetuning", "attacked", "attack")
     told = sorted(found, key=lambda key: next((n for n, part in enumerate(order) if f"{part}." in key), -1))
-    return {key: found[key] for key in told if key not in _WITHOUT_EFFECT}
+    return {key: found[key] for key in told if key.removeprefix("attack.") not in _WITHOUT_EFFECT}
 
 
 def evaluation_key(chain: Sequence[RunInfo]) -> tuple[tuple[str, str], ...]:
@@ -91,7 +91,7 @@ def evaluation_key(chain: Sequence[RunInfo]) -> tuple[tuple[str, str], ...]:
     values = {
         **told,
         **images,
-        **{key: value for key, value in attack.items() if key not in ("batch_size", "samples")},
+        **{key: value for key, value in attack.items() if key not in _WITHOUT_EFFECT | {"samples"}},
     }
     return tuple((key, str(value)) for key, value in values.items())
 
