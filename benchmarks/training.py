@@ -40,7 +40,7 @@ from engine.control import RunControl
 from engine.data import Batch, ImageSet, batches
 from engine.device import autocast, default_threads
 from engine.errors import DeviceError
-from engine.evaluation import Probe
+from engine.evaluation.probe import Probe
 from engine.models import build_model
 from engine.pretraining import pretraining_methods
 from engine.randomness import stream_seed

@@ -30,13 +30,14 @@ from engine.data import Domain, steps_per_epoch
 from engine.data.augment import to_unit
 from engine.device import exact_float32
 from engine.errors import CheckpointError, ConfigError, Problem
-from engine.evaluation import Probe, wilson
+from engine.evaluation.probe import Probe
 from engine.events import AttackProgress, AttackResult, Columns, EngineEvent, StageLayout
 from engine.models import BlockwiseModel, build_model, build_skeleton
 from engine.models.spec import ModelSpec
 from engine.objective import Objective
 from engine.pretraining import pretraining_methods
 from engine.randomness import generator, stream_seed
+from engine.statistics import wilson
 from engine.store.checkpoints import load_weights, save_weights
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.training.loop import Recorder, Trainer, memory_format

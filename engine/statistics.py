@@ -1,4 +1,4 @@
-"""Figures over seeds: means with Student-t intervals, what is not dominated, and values along a trade-off.
+"""Shares with their intervals, and figures over seeds: means with Student-t intervals, what is not dominated, and values along a trade-off.
 
 Shares are 0..1. Nothing here knows of runs or files.
 """
@@ -15,6 +15,8 @@ import numpy as np
 from engine.events import Interval
 
 CONFIDENCE = 0.95
+#: Quantile of the normal distribution for a two-sided 95 % interval.
+Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,21 @@ class Estimate:
     high: float
     count: int
     over: Literal["seeds", "images", "nothing"]
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Share with its 95 % interval.
+
+    Source: Wilson, JASA 1927 (score interval); it stays within 0..1 and holds for small counts.
+    """
+    if trials == 0:
+        return Interval(math.nan, 0.0, 1.0)
+    share = successes / trials
+    spread = Z_95**2 / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z_95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
+    # Rounding must not put the share itself outside where it is 0 or 1.
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def student_t(degrees: int, confidence: float = CONFIDENCE) -> float:

@@ -13,7 +13,7 @@ from engine.control import RunControl
 from engine.data import load_domain
 from engine.device import exact_float32
 from engine.errors import CheckpointError
-from engine.evaluation import Probe
+from engine.evaluation.probe import Probe
 from engine.events import RunInfo, RunRecord, StageLayout
 from engine.inspection.layers import measure
 from engine.models.spec import ModelSpec

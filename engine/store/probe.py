@@ -141,7 +141,7 @@ class _RunFileCheck:
     def check(self) -> None:
         """Raises UntrustedFileError, DamagedFileError or what h5py raises."""
         from engine.config import STAGES
-        from engine.store.schema import STAGE_TABLES, parse_layouts
+        from engine.store.schema import parse_layouts, tables_of
 
         root = self._members(self._file["/"], {"run"}, "/")
         self._check_version()
@@ -157,7 +157,7 @@ class _RunFileCheck:
         if {layout.stage for layout in layouts} != set(run) & set(STAGES):
             raise DamagedFileError("the stages in it are not those that its layouts name")
         for layout in layouts:
-            tables = STAGE_TABLES[layout.stage]
+            tables = tables_of(layout.stage, int(self._file.attrs["schema_version"]))
             groups = {plot.group for table in tables for plot in table.plots}
             stage = self._members(run[layout.stage], groups | {"title"}, f"/run/{layout.stage}")
             self._text(stage["title"], f"/run/{layout.stage}/title")
@@ -165,13 +165,15 @@ class _RunFileCheck:
                 self._check_table(stage, layout, table)
 
     def _check_table(self, stage: Any, layout: Any, table: Any) -> None:
-        from engine.store.schema import stored_name, width
+        from engine.store.schema import stored_name, tail
 
         version = int(self._file.attrs["schema_version"])
         for plot in table.plots:
             where = f"/run/{layout.stage}/{plot.group}"
             columns = [
-                column for column in table.columns if table.home(column) == plot or column.name in plot.axes
+                column
+                for column in table.columns
+                if column.since <= version and (table.home(column) == plot or column.name in plot.axes)
             ]
             axes = {
                 kind: getattr(layout, f"{kind}_names") for kind in ("block", "layer") if kind in plot.axes
@@ -181,10 +183,8 @@ class _RunFileCheck:
                 names |= {kind, f"{kind}_name"} | ({"layer_block"} if kind == "layer" else set())
             group = self._members(stage[plot.group], names, where)
             for column in columns:
-                numbers = width(layout, column)
-                tail = () if numbers is None else (numbers,)
                 name = stored_name(column, version)
-                self._numbers(group[name], column.dtype, (None, *tail), f"{where}/{name}")
+                self._numbers(group[name], column.dtype, (None, *tail(layout, column)), f"{where}/{name}")
             for kind, labels in axes.items():
                 self._numbers(group[kind], "i8", (len(labels),), f"{where}/{kind}")
                 self._text(group[f"{kind}_name"], f"{where}/{kind}_name", count=len(labels))

@@ -24,7 +24,7 @@ from engine.errors import StoreError
 from engine.events import Columns, StageLayout, TableName
 from engine.store.atomic import sync_file, sync_folder, temporary_path, write_error
 from engine.store.safe_open import remember_abandoned, remember_own
-from engine.store.schema import SCHEMA_VERSION, STAGE_TABLES, Column, Plot, Table, dump_layouts, width
+from engine.store.schema import SCHEMA_VERSION, STAGE_TABLES, Column, Plot, Table, dump_layouts, tail
 
 FLUSH_SECONDS = 1.0
 FLUSH_ROWS = 64
@@ -41,7 +41,7 @@ class _Buffer:
 
     def __init__(self, table: Table, layout: StageLayout) -> None:
         self.table = table
-        self.widths = {column.name: width(layout, column) for column in table.columns}
+        self.tails = {column.name: tail(layout, column) for column in table.columns}
         self.arrays = {
             column.name: np.empty(self._shape(column.name, table.chunk), dtype=column.dtype)
             for column in table.columns
@@ -50,8 +50,7 @@ class _Buffer:
         self.written = 0
 
     def _shape(self, name: str, rows: int) -> tuple[int, ...]:
-        columns = self.widths[name]
-        return (rows,) if columns is None else (rows, columns)
+        return (rows, *self.tails[name])
 
     def append(self, columns: Columns, place: str) -> int:
         """Copy rows in; returns how many. Nothing is kept if anything does not fit."""
@@ -343,7 +342,7 @@ class RunFile:
             made = self._datasets.setdefault((layout.stage, table.name), [])
             for column in table.columns:
                 home = plots[table.home(column).group]
-                dataset = _build_column(home, column, table.chunk, width(layout, column))
+                dataset = _build_column(home, column, table.chunk, tail(layout, column))
                 made.append((column.name, dataset))
                 for plot in table.plots:
                     if column.name in plot.axes and column.name not in plots[plot.group]:
@@ -381,13 +380,12 @@ def _build_plot(stage: Any, plot: Plot, layout: StageLayout) -> Any:
     return group
 
 
-def _build_column(group: Any, column: Column, chunk: int, columns: int | None) -> Any:
-    tail = () if columns is None else (columns,)
+def _build_column(group: Any, column: Column, chunk: int, row: tuple[int, ...]) -> Any:
     dataset = group.create_dataset(
         column.name,
-        shape=(0, *tail),
-        maxshape=(None, *tail),
-        chunks=(chunk, *tail),
+        shape=(0, *row),
+        maxshape=(None, *row),
+        chunks=(chunk, *(max(1, length) for length in row)),
         dtype=column.dtype,
         fletcher32=True,
         fillvalue=np.nan if column.dtype.startswith("f") else None,

@@ -14,7 +14,7 @@ from engine.errors import DamagedFileError
 from engine.events import Columns, RunRecord, StageLayout, TableName
 from engine.store.run_folder import RunFolder
 from engine.store.safe_open import open_run_file
-from engine.store.schema import STAGE_TABLES, Table, parse_layouts, stored_name
+from engine.store.schema import Column, Table, parse_layouts, stored_name, tables_of
 
 Layouts = dict[StageName, StageLayout]
 Tables = dict[StageName, dict[TableName, dict[str, np.ndarray]]]
@@ -46,7 +46,7 @@ def read_tables(path: Path) -> tuple[Layouts, Tables]:
                 return layouts, {
                     stage: {
                         table.name: _read_table(file[f"run/{stage}"], table, version)
-                        for table in STAGE_TABLES[stage]
+                        for table in tables_of(stage, version)
                     }
                     for stage in layouts
                 }
@@ -78,7 +78,16 @@ def read_record(folder: RunFolder) -> RunRecord:
 
 def _read_table(stage: Any, table: Table, version: int) -> dict[str, np.ndarray]:
     datasets = {
-        column.name: stage[table.home(column).group][stored_name(column, version)] for column in table.columns
+        column.name: stage[table.home(column).group][stored_name(column, version)]
+        for column in table.columns
+        if column.since <= version
     }
     rows = min(dataset.shape[0] for dataset in datasets.values())
-    return {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}
+    known = {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}
+    unknown = {column.name: _unknown(column, rows) for column in table.columns if column.since > version}
+    return known | unknown
+
+
+def _unknown(column: Column, rows: int) -> np.ndarray:
+    """What stands for a column that was not measured yet when a file was written."""
+    return np.full(rows, np.nan if column.dtype.startswith("f") else -1, column.dtype)

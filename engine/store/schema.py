@@ -4,7 +4,7 @@ Each plot of a table becomes one NXdata group of `metrics.h5`. A column lies in 
 the first group of its table if none does; the groups of a table share their axes by hard links.
 
     /run/config, /run/layouts              settings (TOML) and stage layouts (JSON)
-    /run/<stage>/<plot>/<column>           [T], [T, N] or [T, L]
+    /run/<stage>/<plot>/<column>           [T], [T, N], [T, L] or [T, 3, H, W]
     /run/<stage>/<plot>/block, block_name  number 1..N and name of each block, where the plot has blocks
     /run/<stage>/<plot>/layer, layer_name, layer_block
 
@@ -24,7 +24,7 @@ from engine.errors import DamagedFileError, StoreError
 from engine.events import StageLayout, TableName
 
 #: Raised whenever a table, column or attribute changes; readers refuse newer files and migrate older ones.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: What columns were called in older versions: version -> present name -> name then.
 _OLD_NAMES: dict[int, dict[str, str]] = {
     1: {"penalty": "feature_term", "penalty_unweighted": "feature_distance"},
@@ -33,18 +33,22 @@ _OLD_NAMES: dict[int, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: numpy dtype, unit ("1" for a pure number), title, and what one row holds."""
+    """One column: numpy dtype, unit ("1" for a pure number), title, what one row holds, and since which version."""
 
     name: str
     dtype: Literal["i8", "f8", "f4", "u1"]
     unit: str
     title: str
-    per: Literal["row", "block", "layer"] = "row"
+    per: Literal["row", "block", "layer", "image"] = "row"
+    since: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """How viewers plot a group by default: one signal, further signals beside it, its axes, a log scale or not."""
+    """How viewers plot a group by default: one signal, further signals beside it, its axes, a log scale or not.
+
+    An axis "." has no values: it counts pixels.
+    """
 
     group: str
     signal: str
@@ -59,12 +63,13 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: its columns, chunk length in rows, and its plots (the first is the default)."""
+    """A table: its columns, chunk length in rows, its plots (the first is the default), and since which version."""
 
     name: TableName
     columns: tuple[Column, ...]
     plots: tuple[Plot, ...]
     chunk: int
+    since: int = 1
 
     def home(self, column: Column) -> Plot:
         """The plot in whose group a column lies."""
@@ -132,21 +137,99 @@ SAMPLES = Table(
         Column("clean_correct", "u1", "1", "clean image classified correctly"),
         Column("robust", "u1", "1", "correct on the clean and on every adversarial image"),
         Column("restart", "i8", "1", "restart that broke it, -1 for none"),
+        Column("attempt", "i8", "1", "row of the ledger that broke it, else that came closest; -1", since=3),
+        Column("margin", "f4", "1", "smallest logit margin, negative where it was broken", since=3),
     ),
     (Plot("robustness", "robust", ("sample",), ("clean_correct",)),),
     chunk=1024,
+)
+
+#: Every clean image, looked at before any attack, in a drawn order.
+CLEAN = Table(
+    "clean",
+    (
+        Column("row", "i8", "1", "place in the order of attack, from 0"),
+        Column("sample", "i8", "1", "test image"),
+        Column("label", "i8", "1", "true class"),
+        Column("prediction", "i8", "1", "class predicted for the clean image"),
+        Column("correct", "u1", "1", "clean image classified correctly"),
+        Column("confidence", "f4", "1", "softmax of the predicted class"),
+        Column("margin", "f4", "1", "logit of the true class less the largest other"),
+    ),
+    (Plot("clean", "margin", ("row",), ("confidence",)),),
+    chunk=1024,
+    since=3,
+)
+
+#: The ledger: one row for each time that an attack tried one image, with restart, target and certificate.
+ATTEMPTS = Table(
+    "attempts",
+    (
+        Column("row", "i8", "1", "number of the attempt, from 0"),
+        Column("sample", "i8", "1", "test image"),
+        Column("point", "i8", "1", "0 for the headline, else which point of the sweep"),
+        Column("member", "i8", "1", "which single attack of the point, from 0"),
+        Column("restart", "i8", "1", "restart, from 0"),
+        Column("target", "i8", "1", "class aimed at, -1 for none"),
+        Column("broken", "u1", "1", "misclassified, with a valid certificate"),
+        Column("broken_on_the_way", "u1", "1", "the same at any step"),
+        Column("prediction", "i8", "1", "class predicted for the adversarial image"),
+        Column("margin", "f4", "1", "logit of the true class less the largest other"),
+        Column("steps", "i8", "steps", "iterations until it was broken, else all"),
+        Column("seed", "i8", "1", "of the attempt's random numbers"),
+        Column("norm", "f4", "input units", "size of the perturbation in the attack's norm"),
+        Column("certified", "u1", "1", "in the ball, all pixels in 0..1, finite, predicted anew"),
+    ),
+    (Plot("attempts", "margin", ("row",), ("norm",)),),
+    chunk=4096,
+    since=3,
+)
+
+SWEEP = Table(
+    "sweep",
+    (
+        Column("epsilon", "f8", "input units", "radius of the ball"),
+        Column("steps", "i8", "steps", "iterations of the attack"),
+        Column("robust_accuracy", "f4", "1", "robust accuracy"),
+        Column("robust_accuracy_errors", "f4", "1", "half width of its 95 % interval"),
+    ),
+    (Plot("sweep", "robust_accuracy", ("epsilon",)),),
+    chunk=64,
+    since=3,
+)
+
+#: Images for the gallery: each as it was, as the attempt that decided made it, and the difference.
+EXAMPLES = Table(
+    "examples",
+    (
+        Column("sample", "i8", "1", "test image"),
+        Column("label", "i8", "1", "true class"),
+        Column("clean_prediction", "i8", "1", "class predicted for the clean image"),
+        Column("clean_confidence", "f4", "1", "softmax of that class"),
+        Column("adversarial_prediction", "i8", "1", "class predicted for the adversarial image"),
+        Column("adversarial_confidence", "f4", "1", "softmax of that class"),
+        Column("robust", "u1", "1", "whether nothing broke it"),
+        Column("attempt", "i8", "1", "row of the ledger that made the adversarial image, -1 for none"),
+        Column("clean", "f4", "1", "image, pixels 0..1", "image"),
+        Column("adversarial", "f4", "1", "adversarial image, pixels 0..1", "image"),
+        Column("difference", "f4", "1", "adversarial less clean image", "image"),
+    ),
+    (Plot("examples", "difference", ("sample", ".", ".", ".")),),
+    chunk=8,
+    since=3,
 )
 
 #: Which tables each stage fills.
 STAGE_TABLES: dict[StageName, tuple[Table, ...]] = {
     "pretraining": (EPOCHS, STEPS, LAYERS),
     "finetuning": (EPOCHS, STEPS, LAYERS),
-    "attack": (SAMPLES,),
+    "attack": (SAMPLES, CLEAN, ATTEMPTS, SWEEP, EXAMPLES),
 }
 
 #: Limits on what a file may claim about a stage.
 MAX_NAMES = 10_000
 MAX_NAME_LENGTH = 200
+MAX_IMAGE_SIZE = 4096
 
 _layouts = TypeAdapter(tuple[StageLayout, ...])
 
@@ -184,11 +267,20 @@ def stored_name(column: Column, version: int) -> str:
     return _OLD_NAMES.get(version, {}).get(column.name, column.name)
 
 
-def width(layout: StageLayout, column: Column) -> int | None:
-    """How many numbers one row of a column holds: N, L, or None for a single one."""
-    if column.per == "block":
-        return len(layout.block_names)
-    return len(layout.layer_names) if column.per == "layer" else None
+def tables_of(stage: StageName, version: int = SCHEMA_VERSION) -> tuple[Table, ...]:
+    """The tables that a stage has in files of a schema version."""
+    return tuple(table for table in STAGE_TABLES[stage] if table.since <= version)
+
+
+def tail(layout: StageLayout, column: Column) -> tuple[int, ...]:
+    """Shape of one row of a column: () for a single number, (N,), (L,) or (3, H, W)."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "row": (),
+        "block": (len(layout.block_names),),
+        "layer": (len(layout.layer_names),),
+        "image": (3, layout.image_size, layout.image_size),
+    }
+    return shapes[column.per]
 
 
 def _problem_of(layouts: Sequence[StageLayout]) -> str:
@@ -207,8 +299,14 @@ def _problem_of(layouts: Sequence[StageLayout]) -> str:
             return f"{layout.stage}: {len(layout.layer_names)} layers, but {len(layout.layer_blocks)} block numbers"
         if any(not 0 <= block <= len(layout.block_names) for block in layout.layer_blocks):
             return f"{layout.stage}: a layer belongs to a block that does not exist"
+        if not 0 <= layout.image_size <= MAX_IMAGE_SIZE:
+            return (
+                f"{layout.stage}: images of {layout.image_size} pixels; at most {MAX_IMAGE_SIZE} are allowed"
+            )
         needs_names = any(
-            column.per != "row" for table in STAGE_TABLES[layout.stage] for column in table.columns
+            column.per in ("block", "layer")
+            for table in STAGE_TABLES[layout.stage]
+            for column in table.columns
         )
         if needs_names and not (layout.block_names and layout.layer_names):
             return f"{layout.stage}: a training stage needs the names of its blocks and layers"

@@ -15,7 +15,8 @@ from engine.store.schema import STAGE_TABLES, Column
 def write_tables(record: RunRecord, folder: Path) -> list[Path]:
     """Write one file `<stage>-<table>.csv` for each table that has rows.
 
-    A column per block or layer becomes one CSV column each ("distance 3", "layer_spectral_norm blocks.3.conv1").
+    A column per block or layer becomes one CSV column each ("distance 3", "layer_spectral_norm blocks.3.conv1");
+    images are left out.
 
     Raises:
         StoreError: there is nothing to write, or the folder cannot be written.
@@ -24,17 +25,18 @@ def write_tables(record: RunRecord, folder: Path) -> list[Path]:
     for stage, layout in record.layouts.items():
         for table in STAGE_TABLES[stage]:
             columns = record.tables.get(stage, {}).get(table.name, {})
-            rows = len(columns[table.columns[0].name]) if columns else 0
+            shown = [column for column in table.columns if column.per != "image"]
+            rows = len(columns[shown[0].name]) if columns else 0
             if not rows:
                 continue
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([title for column in table.columns for title in _titles(column, layout)])
+            writer.writerow([title for column in shown for title in _titles(column, layout)])
             for row in range(rows):
                 writer.writerow(
                     [
                         value
-                        for column in table.columns
+                        for column in shown
                         for value in columns[column.name][row : row + 1].reshape(-1).tolist()
                     ]
                 )

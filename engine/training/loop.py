@@ -20,13 +20,14 @@ from engine.control import Interrupted, RunControl
 from engine.data import Augmenter, Batch, ImageSet, batches, steps_per_epoch
 from engine.device import autocast, exact_float32
 from engine.errors import CheckpointError, DivergedError
-from engine.evaluation import Probe, wilson
+from engine.evaluation.probe import Probe
 from engine.events import Columns, TableName
 from engine.inspection.layers import measure
 from engine.models.base import BlockwiseModel
 from engine.models.spec import load_state
 from engine.objective import Loss, Objective, StepContext
 from engine.randomness import stream_seed
+from engine.statistics import wilson
 from engine.training.schedule import learning_rate, ramp
 from engine.training.selection import Averager, Selection
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from engine.attacks import attacks
 from engine.config import AttackConfig, ModelConfig
 from engine.control import Interrupted, RunControl
-from engine.evaluation import Probe, wilson
+from engine.evaluation.probe import Probe
 from engine.inspection.layers import distances_by_block, measure, spectral_norms
 from engine.models import BlockwiseModel, build_model
 from engine.models.modes import evaluation
 from engine.models.spectral_norm import constrain
+from engine.statistics import wilson
 from tests.engine.small import (
     assert_unchanged,
     everything,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from engine.config import (
     RunConfig,
     StageName,
 )
-from engine.events import StageLayout, TableName
-from engine.store.schema import STAGE_TABLES, width
+from engine.events import AttackPoint, StageLayout, TableName
+from engine.store.schema import STAGE_TABLES, tail
 
 BLOCKS = ("group 1, block 1", "final norm", "Klassifikator ä")
 LAYERS = ("stem", "conv 1", "conv 2", "shortcut", "linear")
@@ -24,7 +25,13 @@ LAYERS = ("stem", "conv 1", "conv 2", "shortcut", "linear")
 
 def layout(stage: StageName) -> StageLayout:
     if stage == "attack":
-        return StageLayout("attack", "Attack PGD-20", samples=50)
+        return StageLayout(
+            "attack",
+            "Attack PGD-20",
+            samples=50,
+            points=(AttackPoint(0.1, 20, ("PGD-20",), (True,)),),
+            image_size=8,
+        )
     return StageLayout(
         stage,
         f"{stage} on letters",
@@ -47,9 +54,9 @@ def rows(stage: StageName, table: TableName, start: int, stop: int) -> dict[str,
     (found,) = (entry for entry in STAGE_TABLES[stage] if entry.name == table)
     columns = {}
     for column in found.columns:
-        numbers = width(layout(stage), column)
-        index = np.arange(start, stop) + 1
-        values = index if numbers is None else index[:, None] * 100 + np.arange(numbers)
+        shape = tail(layout(stage), column)
+        index = (np.arange(start, stop) + 1).reshape(-1, *[1] * len(shape))
+        values = index * 100 + np.arange(math.prod(shape)).reshape(shape) if shape else index
         columns[column.name] = (values % 251 if column.dtype == "u1" else values).astype(column.dtype)
     return columns
 

@@ -1,8 +1,7 @@
-"""Accuracies with their uncertainty."""
+"""Looking at a training from outside: fixed images, a fixed attack."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,26 +12,7 @@ from engine.control import RunControl
 from engine.data.augment import to_unit
 from engine.data.base import ImageSet
 from engine.device import exact_float32
-from engine.events import Interval
 from engine.models.base import BlockwiseModel
-
-#: Quantile of the normal distribution for a two-sided 95 % interval.
-Z_95 = 1.959963984540054
-
-
-def wilson(successes: int, trials: int) -> Interval:
-    """Share with its 95 % interval.
-
-    Source: Wilson, JASA 1927 (score interval); it stays within 0..1 and holds for small counts.
-    """
-    if trials == 0:
-        return Interval(math.nan, 0.0, 1.0)
-    share = successes / trials
-    spread = Z_95**2 / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z_95 * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    # Rounding must not put the share itself outside where it is 0 or 1.
-    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 @dataclass(frozen=True, slots=True)

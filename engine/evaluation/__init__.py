@@ -1,0 +1,1 @@
+"""Accuracies under attack: the ledger of every attempt, its plan, and what gives reason for doubt."""
