@@ -10,6 +10,7 @@ from engine.config.attack import (
     members_of,
 )
 from engine.config.base import Settings, format_ratio, parse_ratio
+from engine.config.checkpoint import ArchitectureName, CheckpointConfig
 from engine.config.data import DataConfig
 from engine.config.draft import RunDraft, StudyDraft, axes_for, field_at, paths_of
 from engine.config.importing import ImportConfig
@@ -48,9 +49,11 @@ __all__ = [
     "NORM_TITLES",
     "STAGES",
     "STAGE_TITLES",
+    "ArchitectureName",
     "AttackConfig",
     "AugmentationConfig",
     "BatchNormPolicy",
+    "CheckpointConfig",
     "ComparisonConfig",
     "ComparisonMeasure",
     "DataConfig",

@@ -46,18 +46,27 @@ class ImportConfig(Settings):
 
     @model_validator(mode="after")
     def _normalisation_is_whole(self) -> ImportConfig:
-        if (self.mean is None) != (self.std is None):
-            missing = "std" if self.std is None else "mean"
-            raise ValueError(f"{missing}: mean and std belong together; give both or neither")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and len(values) != 3:
-                raise ValueError(f"{name}: expected three numbers, red, green and blue, got {len(values)}")
-        if self.mean is not None and not all(0 <= value <= 1 for value in self.mean):
-            raise ValueError(
-                f"mean: pixels are in [0, 1], so expected three numbers from 0 to 1, got {self.mean}; divide by 255"
-            )
-        if self.std is not None and not all(0 < value <= 1 for value in self.std):
-            raise ValueError(
-                f"std: pixels are in [0, 1], so expected three numbers above 0 and at most 1, got {self.std}"
-            )
+        check_normalisation(self.mean, self.std)
         return self
+
+
+def check_normalisation(mean: list[float] | None, std: list[float] | None) -> None:
+    """Check that mean and std are both there, or neither, and are of three channels with pixels in [0, 1].
+
+    Raises:
+        ValueError: they are not; the message begins with the name of the setting.
+    """
+    if (mean is None) != (std is None):
+        missing = "std" if std is None else "mean"
+        raise ValueError(f"{missing}: mean and std belong together; give both or neither")
+    for name, values in (("mean", mean), ("std", std)):
+        if values is not None and len(values) != 3:
+            raise ValueError(f"{name}: expected three numbers, red, green and blue, got {len(values)}")
+    if mean is not None and not all(0 <= value <= 1 for value in mean):
+        raise ValueError(
+            f"mean: pixels are in [0, 1], so expected three numbers from 0 to 1, got {mean}; divide by 255"
+        )
+    if std is not None and not all(0 < value <= 1 for value in std):
+        raise ValueError(
+            f"std: pixels are in [0, 1], so expected three numbers above 0 and at most 1, got {std}"
+        )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from engine.config.attack import AttackConfig
 from engine.config.base import Settings, setting
+from engine.config.checkpoint import CheckpointConfig
 from engine.config.data import DataConfig
 from engine.config.model import ModelConfig
 from engine.config.training import FinetuningConfig, PretrainingConfig
@@ -75,6 +76,11 @@ class RunConfig(Settings):
         "Where the weights come from when the run has no pre-training of its own: the name of a run earlier "
         "in the study, a run's id or folder, or a checkpoint file.",
     )
+    checkpoint: CheckpointConfig | None = setting(
+        None,
+        "Checkpoint",
+        "What a checkpoint file of another program does not say about its network; only for a run that attacks it.",
+    )
     model: ModelConfig | None = setting(
         None, "Model", "The network. Left out, it is that of the run it starts from."
     )
@@ -116,6 +122,16 @@ class RunConfig(Settings):
             problems.append("source: pre-training needs source data")
         if self.finetuning and self.target is None:
             problems.append("target: fine-tuning needs target data")
+        if self.checkpoint is not None:
+            if self.stages != ("attack",):
+                problems.append(
+                    "checkpoint: a network of another program can be attacked, but not trained; leave the checkpoint "
+                    "or the training out"
+                )
+            if self.model is not None:
+                problems.append("model: the checkpoint says which network it is; leave the model out")
+            if self.target is None:
+                problems.append("target: a checkpoint of another program needs the images to attack it on")
         if self.model is not None:
             problems += self._blocks_out_of_range(self.model)
         sizes = {data.image_size for data in (self.source, self.target) if data is not None}

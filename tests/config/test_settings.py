@@ -18,6 +18,7 @@ from engine.config import (
     AttackConfig,
     AugmentationConfig,
     BatchNormPolicy,
+    CheckpointConfig,
     ComparisonConfig,
     DataConfig,
     FinetuningConfig,
@@ -44,6 +45,7 @@ ALL: tuple[type[Settings], ...] = (
     StudyConfig,
     ComparisonConfig,
     RunConfig,
+    CheckpointConfig,
     ModelConfig,
     DataConfig,
     PretrainingConfig,
@@ -64,6 +66,8 @@ def shown(annotation: object) -> str:
         return "|".join(map(str, typing.get_args(annotation)))
     if origin is types.UnionType or origin is typing.Union:
         return shown(next(part for part in typing.get_args(annotation) if part is not type(None)))
+    if origin is typing.Annotated:
+        return shown(typing.get_args(annotation)[0])
     if origin is list:
         return f"list of {shown(typing.get_args(annotation)[0])}"
     return getattr(annotation, "__name__", str(annotation))
@@ -189,6 +193,9 @@ def test_that_writing_a_ratio_loses_nothing(value: float) -> None:
         (ModelConfig, {"depth": 11}, "depth", "6n [+] 4 layers"),
         (ModelConfig, {"name": "resnet", "depth": 20}, "depth", "18, 34 or 50 layers, got 20"),
         (DataConfig, {"name": "folder"}, "path", "folder that holds train/ and test/"),
+        (CheckpointConfig, {"architecture": "vgg"}, "architecture", "'vgg19_bn'"),
+        (CheckpointConfig, {"mean": [0.5, 0.5, 0.5]}, "std", "mean and std belong together"),
+        (CheckpointConfig, {"mean": [125.3, 123.0, 113.9], "std": [63.0, 62.1, 66.7]}, "mean", "divide by 255"),
         (DataConfig, {"image_size": 7}, "image_size", "greater than or equal to 8"),
         (PretrainingConfig, {"epochs": 0}, "epochs", "greater than or equal to 1"),
         (PretrainingConfig, {"batch_size": 1}, "batch_size", "greater than or equal to 2"),
@@ -244,6 +251,15 @@ def test_that_settings_cannot_be_changed_once_made() -> None:
         ({"finetuning": {}}, ["start_from", "target"]),
         ({"pretraining": {}}, ["model", "source"]),
         ({"pretraining": {}, "model": {}, "source": {}, "start_from": "x"}, ["start_from"]),
+        ({"attack": {}, "start_from": "x.pt", "checkpoint": {}}, ["target"]),
+        (
+            {"attack": {}, "start_from": "x.pt", "target": {}, "checkpoint": {}, "model": {}},
+            ["model"],
+        ),
+        (
+            {"finetuning": {}, "start_from": "x.pt", "target": {}, "checkpoint": {}},
+            ["checkpoint"],
+        ),
         (
             {"pretraining": {}, "model": {}, "source": {}, "finetuning": {}, "target": {"image_size": 28}},
             ["target.image_size"],
