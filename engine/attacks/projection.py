@@ -49,7 +49,8 @@ class LinfBall:
 
     def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
         """A point of the cube, moved out to its surface."""
-        return _of_norm_one(self, self.random_start(noise, images, 1.0))
+        drawn = self.random_start(noise, images, 1.0)
+        return _of_norm_one(drawn, self.radius(drawn))
 
     def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
         """The sign of each gradient entry."""
@@ -66,7 +67,11 @@ class LinfBall:
 
 
 class L2Ball:
-    """The Euclidean length of the perturbation is at most epsilon."""
+    """The Euclidean length of the perturbation is at most epsilon.
+
+    Everything is calculated in the order of AutoAttack's reference implementation: over a hundred steps of Auto-PGD a
+    different rounding grows to a tenth of epsilon.
+    """
 
     def random_start(self, noise: Noise, images: Tensor, epsilon: float) -> Tensor:
         """Uniform in the ball: a normal direction, and a radius whose d-th power is uniform."""
@@ -76,22 +81,23 @@ class L2Ball:
 
     def random_direction(self, noise: Noise, images: Tensor) -> Tensor:
         """A normal vector at length one."""
-        return _of_norm_one(self, noise.randn(*images.shape[1:]))
+        drawn = noise.randn(*images.shape[1:])
+        return _of_norm_one(drawn, self.radius(drawn))
 
     def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
         """The gradient at length one; zero stays zero."""
-        return _of_norm_one(self, gradient)
+        return _of_norm_one(gradient, self.radius(gradient))
 
     def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
         """Shorten to epsilon, then clip to 0..1, which shortens further."""
         change = adversarial - images
-        share = (epsilon / self.radius(change).clamp_min(TINY)).clamp_max(1.0)
-        return (images + change * per_image(share, images)).clamp_(0.0, 1.0)
+        length = self.radius(change)
+        inside = _of_norm_one(change, length).mul_(per_image(length.clamp_max(epsilon), change))
+        return inside.add_(images).clamp_(0.0, 1.0)
 
     def radius(self, perturbation: Tensor) -> Tensor:
         """Euclidean length of each perturbation, [B]."""
-        length: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
-        return length
+        return perturbation.flatten(1).square().sum(1).sqrt()
 
 
 class L1Ball:
@@ -107,7 +113,7 @@ class L1Ball:
         """Exponential lengths with drawn signs, at norm one."""
         lengths = noise.rand(*images.shape[1:]).clamp_min(TINY).log().neg()
         signs = noise.rand(*images.shape[1:]).sub(0.5).sign()
-        return _of_norm_one(self, signs * lengths)
+        return _of_norm_one(signs * lengths, lengths.flatten(1).sum(1))
 
     def ascent_direction(self, gradient: Tensor, adversarial: Tensor) -> Tensor:
         """The signs of the largest gradient entries, one in a hundred, sharing the length of one.
@@ -160,6 +166,6 @@ def per_image(values: Tensor, images: Tensor) -> Tensor:
     return values.view(-1, *[1] * (images.dim() - 1))
 
 
-def _of_norm_one(ball: Ball, perturbation: Tensor) -> Tensor:
-    """Each perturbation at norm one; zero stays zero."""
-    return perturbation / per_image(ball.radius(perturbation).clamp_min(TINY), perturbation)
+def _of_norm_one(perturbation: Tensor, norm: Tensor) -> Tensor:
+    """Each perturbation divided by its norm [B]; zero stays zero."""
+    return perturbation / per_image(norm + TINY, perturbation)
