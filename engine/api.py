@@ -438,15 +438,39 @@ class Session:
         if not folder.parent:
             return Path(config.start_from)
         parent = self._workspace.folder(folder.parent)
-        for stage in reversed(parent.config.stages):
-            if parent.weights_path(stage).exists():
-                return parent.weights_path(stage)
-        if parent.config.start_from and not {"pretraining", "finetuning"} & set(parent.config.stages):
-            return self._parent_weights(parent)
-        raise CheckpointError(
-            f"{config.name} starts from {parent.config.name}, which has no weights yet "
-            f"({parent.info().state}); finish that run first"
-        )
+        found = self._weights_of(parent)
+        if found is None:
+            raise CheckpointError(
+                f"{config.name} starts from {parent.config.name}, which has no weights yet "
+                f"({parent.info().state}); finish that run first"
+            )
+        return found
+
+    def _weights_of(self, folder: RunFolder) -> Path | None:
+        """The newest weights of a run, those that it attacks if it trains nothing; None if there are none yet."""
+        for stage in reversed(folder.config.stages):
+            if folder.weights_path(stage).exists():
+                return folder.weights_path(stage)
+        trains = {"pretraining", "finetuning"} & set(folder.config.stages)
+        return None if trains else self._parent_weights(folder)
+
+    def _surrogate_weights(self, folder: RunFolder) -> Path | None:
+        """The weights on which a transferred attack is made, None for any other attack.
+
+        Raises:
+            CheckpointError: there is no such run or file, or the run has none yet.
+        """
+        attack = folder.config.attack
+        if attack is None or not attack.applies("surrogate"):
+            return None
+        run_id = self._run_named(attack.surrogate)
+        path = self._weights_of(self._workspace.folder(run_id)) if run_id else Path(attack.surrogate)
+        if path is None or not path.is_file():
+            raise CheckpointError(
+                f"the perturbations are to be made on {attack.surrogate}, but there is no such run with weights and no "
+                "such file; `cartl runs` lists the runs"
+            )
+        return path
 
     # Answering from the reader thread.
 
@@ -502,10 +526,10 @@ class Session:
         try:
             from engine.runner import Runner
 
-            parent_weights = self._parent_weights(folder)
             self._runner = Runner(
-                folder, parent_weights, data_root=data_folder(), control=self._control, emit=self.events.put
-            )
+                folder, self._parent_weights(folder), surrogate_weights=self._surrogate_weights(folder),
+                data_root=data_folder(), control=self._control, emit=self.events.put,
+            )  # fmt: skip
             self._runner.run()
             self._end(folder, "finished")
         except Interrupted as interruption:

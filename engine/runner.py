@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from engine import device as devices
 from engine.config import DataConfig, RunConfig, StageName, dump_run
 from engine.control import RunControl
 from engine.data import Domain, LoadingCancelled, load_domain
+from engine.evaluation.stage import AttackStage
 from engine.events import (
     AttackResult,
     CheckpointSaved,
@@ -35,11 +36,12 @@ from engine.events import (
     StageStarted,
     TableName,
 )
-from engine.stages import Stage, empty_samples, stages_of
+from engine.stages import Host, Stage
 from engine.store.checkpoints import CheckpointFolder
 from engine.store.run_file import RunFile
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.run_reader import read_tables
+from engine.training.stage import TrainingStage
 
 #: Least time between two updates of the run's line and its heartbeat on disk.
 UPDATE_SECONDS = 0.25
@@ -52,6 +54,7 @@ class Runner:
     Args:
         folder: the run's folder; what it already holds is gone on from.
         parent_weights: weights the run starts from; None if it pre-trains.
+        surrogate_weights: of the network on which perturbations are made, for an attack that transfers them.
         data_root: folder for downloaded data.
         control: asks to pause or stop.
         emit: takes the events.
@@ -59,11 +62,11 @@ class Runner:
 
     def __init__(
         self, folder: RunFolder, parent_weights: Path | None, *, data_root: Path, control: RunControl,
-        emit: Callable[[EngineEvent], None],
+        emit: Callable[[EngineEvent], None], surrogate_weights: Path | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.config: RunConfig = folder.config
-        self.parent_weights = parent_weights
+        self.parent_weights, self.surrogate_weights = parent_weights, surrogate_weights
         self.data_root, self.control, self.emit = data_root, control, emit
         self.checkpoints = CheckpointFolder(folder.checkpoints)
         self.info: RunInfo = folder.info()
@@ -225,10 +228,10 @@ class Runner:
         saved = self.checkpoints.load(path)
         return saved["state"] if saved["stage"] == stage else None
 
-    def rows_so_far(self, stage: StageName) -> Columns:
-        """Rows of the attack stage that are there already."""
-        tables = self.file.rows().get(stage, {}) if self.file is not None else {}
-        return tables.get("samples") or empty_samples()
+    def tables(self, stage: StageName) -> Mapping[TableName, Columns]:
+        """All rows of a stage so far."""
+        with self._file_lock:
+            return self.file.rows().get(stage, {}) if self.file is not None else {}
 
     # The run's file.
 
@@ -253,20 +256,22 @@ class Runner:
         _, tables = read_tables(self.folder.metrics_path)
         kept: dict[StageName, dict[TableName, Columns]] = {}
         for name, stage in self._stages.items():
-            own: dict[TableName, Columns] = dict(tables.get(name, {}))
-            if name == "attack":
-                rows = len(own["samples"]["sample"]) if "samples" in own else 0
-                kept[name] = own
-                self._shares[name] = min(rows / max(1, stage.layout.samples), 0.999)
-            elif self.folder.weights_path(name).exists():
-                kept[name] = own
-                self._shares[name] = 1.0
-            elif (saved := self.latest_checkpoint(name)) is not None:
-                kept[name] = {
-                    table: {key: values[: saved["rows"][table]] for key, values in columns.items()}
-                    for table, columns in own.items()
-                }
-                steps = stage.layout.epochs * stage.layout.steps_per_epoch
-                # Not finished before its weights are there, though the last step may be taken.
-                self._shares[name] = min(saved["step"] / steps, 0.999)
+            kept[name], self._shares[name] = stage.kept(self, tables.get(name, {}))
         return kept
+
+
+def stages_of(host: Host) -> dict[StageName, Stage]:
+    """Load the data and make the stages of a run ready.
+
+    Raises:
+        CartlError: data or weights cannot be read, or settings contradict them.
+    """
+    config = host.config
+    ready: dict[StageName, Stage] = {}
+    if config.pretraining is not None and config.source is not None:
+        ready["pretraining"] = TrainingStage("pretraining", config.pretraining, config.source, host=host)
+    if config.finetuning is not None and config.target is not None:
+        ready["finetuning"] = TrainingStage("finetuning", config.finetuning, config.target, host=host)
+    if config.attack is not None:
+        ready["attack"] = AttackStage(config.attack, host)
+    return ready

@@ -422,6 +422,16 @@ class AttackConfig(Settings):
             parts.append(f"{self.restarts} restart{'s' if self.restarts != 1 else ''}")
         return ", ".join(parts)
 
+    @property
+    def cost(self) -> float:
+        """Passes through the network for one image in one restart, about; a gradient counts as two."""
+        if self.applies("queries"):
+            return float(self.queries)
+        steps = self.steps if self.applies("steps") else 1
+        searches = self.searches if self.applies("searches") else 1
+        eot = self.eot if self.applies("eot") else 1
+        return 2.0 * steps * searches * eot + 1
+
     def at(self, *, epsilon: float | None = None, steps: int | None = None) -> AttackConfig:
         """The same attack at another radius (its step in proportion) or with another number of steps."""
         changes: dict[str, Any] = {"sweep_epsilon": [], "sweep_steps": []}

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.config import StageName
 from engine.errors import DamagedFileError
+from engine.evaluation.ledger import progress_of
 from engine.events import Columns, RunRecord, StageLayout, TableName
 from engine.store.run_folder import RunFolder
 from engine.store.safe_open import open_run_file
@@ -71,6 +72,7 @@ def read_record(folder: RunFolder) -> RunRecord:
         run=folder.info(),
         layouts=layouts,
         tables=tables,
+        attack=progress_of(folder.id, layouts.get("attack"), tables.get("attack", {})),
         log=folder.read_log(),
         weights=tuple(stage for stage in folder.config.stages if folder.weights_path(stage).exists()),
     )

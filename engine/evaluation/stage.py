@@ -1,0 +1,198 @@
+"""The attack stage of a run: one evaluation of its network on the test images of its last domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.config import AttackConfig
+from engine.data import ImageSet
+from engine.data.augment import to_unit
+from engine.errors import ConfigError, Problem
+from engine.evaluation.evaluate import Evaluation, Told, fastest_batch_size
+from engine.evaluation.ledger import Ledger
+from engine.evaluation.plan import Plan
+from engine.events import (
+    AttackProgress,
+    AttackResult,
+    Columns,
+    MemberResult,
+    StageLayout,
+    TableName,
+)
+from engine.models.spec import ModelSpec
+from engine.randomness import generator
+from engine.stages import Host, place_on, weights_before
+from engine.statistics import wilson
+from engine.store.checkpoints import load_weights
+from engine.wording import percent
+
+#: Kinds of journal entries: the batch size that was measured, and the time that single attacks took.
+BATCH_SIZE, SECONDS = "attack batch size", "attack seconds"
+
+
+class AttackStage:
+    """Attack the finished model on test images."""
+
+    def __init__(self, config: AttackConfig, host: Host) -> None:
+        self.config = config
+        data = host.config.evaluation_data
+        if data is None:
+            data = weights_before(host, "attack")[1].data
+        self.data = data
+        domain = host.domain(data)
+        samples = min(config.samples or len(domain.test), len(domain.test))
+        self.plan = Plan(config, len(domain.class_names))
+        title = f"{self.plan.title} on {samples} test images of {domain.title}"
+        self.layout = StageLayout(
+            "attack", title, samples=samples, points=self.plan.points, image_size=domain.test.images.shape[-1]
+        )
+        self.cost = self.plan.cost(samples)
+
+    def kept(self, host: Host, tables: Mapping[TableName, Columns]) -> tuple[dict[TableName, Columns], float]:
+        """The clean images and the ledger up to the last whole batch; the other tables follow from them."""
+        clean, attempts = tables.get("clean", {}), tables.get("attempts", {})
+        batch_size = self._batch_size(host)
+        if not len(clean.get("row", ())) or not batch_size:
+            return {}, 0.0
+        if len(clean["row"]) < self.layout.samples:
+            whole = len(clean["row"]) // batch_size * batch_size
+            return {"clean": {name: values[:whole] for name, values in clean.items()}}, 0.0
+        ledger = Ledger(self.plan.points, clean)
+        count = self.plan.whole_rows(ledger, attempts, batch_size)
+        rows = {name: values[:count] for name, values in attempts.items()}
+        done = sum(
+            self.plan.members[point][member].config.cost
+            for point, member in zip(rows["point"], rows["member"], strict=True)
+        )
+        return {"clean": clean, "attempts": rows}, min(done / self.cost, 0.999)
+
+    def work(self, host: Host) -> AttackResult:
+        """Carry out what the ledger does not hold yet, then write down what follows from it."""
+        domain, samples = host.domain(self.data), self.layout.samples
+        judge = self._network(host, len(domain.class_names))
+        place_on(judge, host.device)
+        fast = judge
+        # A drawn order, so that the figures so far are of all classes.
+        order = torch.randperm(len(domain.test), generator=generator("cpu", self.data.seed, "attack order"))
+        images = domain.test.subset(order[:samples])
+        for note in self.plan.notes:
+            host.log("info", note)
+        self._load_surrogate(host)
+        batch_size = self._batch_size(host) or self._measured_batch_size(host, fast, images)
+        seconds = self._seconds_before(host)
+        evaluation = Evaluation(
+            self.plan, judge, fast, images, seed=host.config.seed, batch_size=batch_size, device=host.device,
+            told=self._told(host), seconds=seconds, run_id=host.folder.id,
+        )  # fmt: skip
+        tables = host.tables("attack")
+        try:
+            evaluation.run(tables.get("clean", {}), tables.get("attempts", {}))
+        finally:
+            for place, spent in evaluation.seconds.items():
+                if spent > seconds.get(place, 0.0):
+                    point, member = place
+                    host.folder.journal(
+                        SECONDS, point=point, member=member, seconds=spent - seconds.get(place, 0.0)
+                    )
+        return self._conclude(host, evaluation, domain.title)
+
+    def _conclude(self, host: Host, evaluation: Evaluation, data: str) -> AttackResult:
+        """Write the tables that follow from the ledger, and say what was found."""
+        ledger, samples = evaluation.ledger, self.layout.samples
+        attempts = host.tables("attack").get("attempts", {})
+        examples = evaluation.examples(attempts, self.config.examples)
+        sweep = ledger.sweep()
+        if sweep:
+            rows = {
+                "epsilon": np.array([found.epsilon for found in sweep]),
+                "steps": np.array([found.steps for found in sweep]),
+                "robust_accuracy": np.array([found.robust_accuracy.value for found in sweep]),
+                "robust_accuracy_errors": np.array(
+                    [(found.robust_accuracy.high - found.robust_accuracy.low) / 2 for found in sweep]
+                ),
+            }
+            host.rows("attack", "sweep", rows)
+        if len(examples["sample"]):
+            host.rows("attack", "examples", examples)
+        host.rows("attack", "samples", ledger.verdicts())
+        any_step = ledger.robust_at_any_step() if evaluation.any_step else None
+        return AttackResult(
+            data=data,
+            attack=self.plan.title,
+            samples=samples,
+            clean_accuracy=wilson(int(ledger.clean["correct"].sum()), samples),
+            robust_accuracy=wilson(ledger.robust(), samples),
+            seconds=sum(evaluation.seconds.values()),
+            robust_at_any_step=None if any_step is None else wilson(any_step, samples),
+            members=evaluation.members(),
+            sweep=sweep,
+            notes=self.plan.notes,
+        )
+
+    def _network(self, host: Host, num_classes: int) -> nn.Module:
+        state, spec = weights_before(host, "attack")
+        if len(spec.class_names) != num_classes:
+            reason = (
+                f"the model tells {len(spec.class_names)} classes apart, {host.domain(self.data).title} has "
+                f"{num_classes}; attack it with the data it was trained on ({spec.data.name})"
+            )
+            raise ConfigError([Problem("attack", reason)])
+        return spec.build(state)
+
+    def _load_surrogate(self, host: Host) -> None:
+        if host.surrogate_weights is None:
+            return
+        tensors, metadata = load_weights(host.surrogate_weights)
+        surrogate = ModelSpec.from_metadata(metadata).build(tensors)
+        place_on(surrogate, host.device)
+        for attack in (attack for group in self.plan.members for attack in group):
+            attack.surrogate = surrogate
+
+    def _batch_size(self, host: Host) -> int:
+        """As the settings say, else as measured when the run began; 0 before that."""
+        entries = [entry for entry in host.folder.read_journal() if entry["kind"] == BATCH_SIZE]
+        return self.config.batch_size or (int(entries[0]["size"]) if entries else 0)
+
+    def _measured_batch_size(self, host: Host, network: nn.Module, images: ImageSet) -> int:
+        probe = to_unit(images.subset(torch.arange(min(32, len(images)))).images.to(host.device))
+        size = fastest_batch_size(network, probe, check=host.control.check)
+        host.folder.journal(BATCH_SIZE, size=size)
+        host.log("info", f"Attacks {size} images together, which is fastest here")
+        return size
+
+    def _seconds_before(self, host: Host) -> dict[tuple[int, int], float]:
+        found: dict[tuple[int, int], float] = {}
+        for entry in host.folder.read_journal():
+            if entry["kind"] == SECONDS:
+                place = (int(entry["point"]), int(entry["member"]))
+                found[place] = found.get(place, 0.0) + float(entry["seconds"])
+        return found
+
+    def _told(self, host: Host) -> Told:
+        def finished(result: MemberResult, number: int) -> None:
+            share = result.robust_accuracy
+            later = self.plan.points[0].members[number + 1 :]
+            figure = f"{percent(share.value)} % ({percent(share.low)} to {percent(share.high)})"
+            host.log(
+                "info",
+                f"{result.title}: robust {figure}"
+                + (f", provisional: {', '.join(later)} still to come" if later else ""),
+            )
+
+        def left(done: float, rest: float) -> None:
+            host.advance("attack", min(done / max(done + rest, 1.0), 0.999))
+
+        def progress(now: AttackProgress) -> None:
+            host.emit(now)
+
+        return Told(
+            rows=lambda table, columns: host.rows("attack", table, columns),
+            progress=progress,
+            left=left,
+            finished=finished,
+            check=host.control.check,
+        )

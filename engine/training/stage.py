@@ -1,0 +1,201 @@
+"""The training stages of a run: pre-training and fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from engine.attacks import attacks
+from engine.config import (
+    AttackConfig,
+    DataConfig,
+    FinetuningConfig,
+    ModelConfig,
+    PretrainingConfig,
+    RunConfig,
+    StageName,
+    format_ratio,
+)
+from engine.data import Domain, steps_per_epoch
+from engine.errors import ConfigError, Problem
+from engine.evaluation.probe import Probe
+from engine.events import Columns, StageLayout, TableName
+from engine.models import BlockwiseModel, build_model, build_skeleton
+from engine.models.spec import ModelSpec
+from engine.objective import Objective
+from engine.pretraining import pretraining_methods
+from engine.randomness import generator, stream_seed
+from engine.stages import Host, place_on, weights_before
+from engine.store.checkpoints import save_weights
+from engine.training.loop import Trainer
+from engine.transfer import transfer_methods
+
+#: Steps of the attack that watches a training, and how far each moves relative to epsilon.
+PROBE_STEPS = 7
+PROBE_STEP_SHARE = 0.25
+PROBE_BATCH = 256
+
+
+class TrainingStage:
+    """Pre-training or fine-tuning."""
+
+    def __init__(
+        self,
+        name: StageName,
+        config: PretrainingConfig | FinetuningConfig,
+        data: DataConfig,
+        *,
+        host: Host,
+    ) -> None:
+        self.name, self.config, self.data = name, config, data
+        self.objective = _objective(config)
+        self.probe_config = _probe_config(host.config)
+        domain = host.domain(data)
+        model = build_skeleton(_model_config(host), len(domain.class_names))
+        self.boundary = self.objective.boundary(model)
+        if self.boundary is not None and self.boundary < 0:
+            reason = (
+                f"the network has {model.num_blocks} blocks, so k must be 1 to {model.num_blocks}, "
+                f"got {config.num_finetuned_blocks}"
+            )
+            raise ConfigError([Problem(f"{name}.num_finetuned_blocks", reason)])
+        held_out = len(domain.validation)
+        watched = held_out or min(host.config.inspection.probe_size, len(domain.train))
+        steps = steps_per_epoch(len(domain.train), config.batch_size)
+        layers = list(model.weighted_layers())
+        self.layout = StageLayout(
+            stage=name,
+            title=f"{_title(config)} on {domain.title}",
+            epochs=config.epochs,
+            steps_per_epoch=steps,
+            block_names=tuple(model.block_title(number) for number in range(1, model.num_blocks + 1)),
+            layer_names=tuple(layer.name for layer in layers),
+            layer_blocks=tuple(layer.block for layer in layers),
+            boundary=self.boundary,
+            probe=f"{self.probe_config.title} on {watched} {'held-out' if held_out else 'training'} images",
+            penalty=self.objective.penalty_title,
+        )
+        looks = watched * (2 * PROBE_STEPS + 4) * (config.epochs + 1)
+        self.cost = float(steps * config.epochs * config.batch_size * self.objective.passes + looks)
+
+    def kept(self, host: Host, tables: Mapping[TableName, Columns]) -> tuple[dict[TableName, Columns], float]:
+        """All rows if the weights are there, else those up to the checkpoint."""
+        if host.folder.weights_path(self.name).exists():
+            return dict(tables), 1.0
+        saved = host.latest_checkpoint(self.name)
+        if saved is None:
+            return {}, 0.0
+        steps = self.layout.epochs * self.layout.steps_per_epoch
+        rows: dict[TableName, Columns] = {
+            table: {key: values[: saved["rows"][table]] for key, values in columns.items()}
+            for table, columns in tables.items()
+        }
+        # Not finished before its weights are there, though the last step may be taken.
+        return rows, min(saved["step"] / steps, 0.999)
+
+    def work(self, host: Host) -> None:
+        """Train, and keep the weights."""
+        domain = host.domain(self.data)
+        for field, hint in self.config.hints().items():
+            host.log("info", f"{type(self.config).model_fields[field].title}: {hint}")
+        draw = generator("cpu", host.config.seed, self.name, "weights")
+        model, spec = self._model_before(host, domain, draw)
+        if self.name == "finetuning":
+            model.replace_classifier(len(domain.class_names), draw)
+        place_on(model, host.device)
+        self.objective.prepare(model, draw)
+        trainer = Trainer(
+            self.name,
+            model,
+            self.objective,
+            config=self.config,
+            train=domain.train.to(host.device),
+            probe=self._probe(host, domain),
+            seed=host.config.seed,
+            inspection=host.config.inspection,
+            machine=host.config.machine,
+            control=host.control,
+            recorder=host,
+        )
+        saved = host.latest_checkpoint(self.name)
+        if saved is not None:
+            trainer.load_state(saved)
+            host.log("info", f"Goes on from step {trainer.step} of {trainer.total_steps}")
+        trainer.run()
+        model = trainer.selected()
+        chosen = trainer.selection.describe()
+        if trainer.selection.exhausted:
+            host.log("info", f"Ended early: no better epoch since epoch {trainer.selection.epoch}")
+        if chosen:
+            host.log("info", f"Keeps the {chosen}")
+        self.objective.finish(model)
+        after = spec.trained(
+            self.layout.title + (f"; {chosen}" if chosen else ""),
+            class_names=domain.class_names,
+            data=self.data,
+            boundary=self.boundary if self.name == "finetuning" else None,
+            num_halved=model.num_halved,
+        )
+        weights = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
+        save_weights(host.folder.weights_path(self.name), weights, after.to_metadata())
+
+    def _model_before(
+        self, host: Host, domain: Domain, draw: torch.Generator
+    ) -> tuple[BlockwiseModel, ModelSpec]:
+        if self.name == "pretraining":
+            config = _model_config(host)
+            model = build_model(config, len(domain.class_names), draw)
+            model.set_normalisation(*domain.train.mean_std())
+            return model, ModelSpec(config, domain.class_names, self.data)
+        state, spec = weights_before(host, self.name)
+        return spec.build(state), spec
+
+    def _probe(self, host: Host, domain: Domain) -> Probe:
+        held_out = len(domain.validation) > 0
+        images = domain.validation if held_out else domain.train
+        seed = host.config.seed
+        # In a drawn order, so that the first few are of all classes also where files are sorted by class.
+        order = torch.randperm(len(images), generator=generator("cpu", seed, self.name, "probe"))
+        if not held_out:
+            order = order[: host.config.inspection.probe_size]
+        return Probe(
+            images.subset(order).to(host.device),
+            held_out,
+            attacks["pgd"](self.probe_config),
+            stream_seed(seed, self.name, "probe attack"),
+            PROBE_BATCH,
+        )
+
+
+def _model_config(host: Host) -> ModelConfig:
+    return host.config.model or weights_before(host, "finetuning")[1].config
+
+
+def _probe_config(config: RunConfig) -> AttackConfig:
+    """The attack that watches training: PGD with the epsilon trained for, else the one evaluated with."""
+    trained_for = next(
+        (
+            stage.attack
+            for stage in (config.pretraining, config.finetuning)
+            if stage and stage.applies("attack")
+        ),
+        None,
+    )
+    epsilon = (trained_for or config.attack or AttackConfig()).epsilon
+    return AttackConfig(epsilon=epsilon, step_size=epsilon * PROBE_STEP_SHARE, steps=PROBE_STEPS)
+
+
+def _objective(config: PretrainingConfig | FinetuningConfig) -> Objective:
+    if isinstance(config, PretrainingConfig):
+        return pretraining_methods[config.method](config)
+    return transfer_methods[config.method](config)
+
+
+def _title(config: PretrainingConfig | FinetuningConfig) -> str:
+    methods = pretraining_methods if isinstance(config, PretrainingConfig) else transfer_methods
+    title = methods.entry(config.method).title
+    details = [f"{symbol} = {value}" for symbol, value in config.notation().items()]
+    if config.applies("attack"):
+        details.append(f"epsilon = {format_ratio(config.attack.epsilon)}")
+    return title[0].upper() + title[1:] + (f" ({', '.join(details)})" if details else "")
