@@ -8,7 +8,7 @@ Shapes: K classes, N blocks.
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,17 @@ from engine.data import datasets
 from engine.errors import CheckpointError, ConfigError, Problem, StoreError
 from engine.events import ForeignWeights, ImportedWeights
 from engine.models.authors_names import Layout, layout_of, their_name, translate
-from engine.models.base import build_skeleton
-from engine.models.spec import METADATA_KEY, ModelSpec
+from engine.models.base import BlockwiseModel, build_model, build_skeleton
+from engine.models.spec import METADATA_KEY, ModelSpec, load_state
+from engine.models.state_dicts import (
+    Triple,
+    checked,
+    described,
+    missing_counters,
+    normalisation_of,
+    unwrap,
+)
 from engine.store.checkpoints import load_weights, save_weights
-
-Triple = tuple[float, float, float]
 
 #: Mean and std with which the authors normalise images of a source domain, red, green and blue, in input units.
 #: CIFAR-100's are in the reference figures of their code; of their other domains nothing certain is known.
@@ -43,11 +49,6 @@ NUM_CLASSES: dict[str, int] = {
     "gtsrb": 43, "stl10": 10,
 }  # fmt: skip
 
-#: What wraps a network: DataParallel, torch.compile, a module that normalises first.
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "1.")
-#: Mean and std of a normalising layer in front of the network.
-_NORMALISATION = re.compile(r"(?:(?:0|norm\w*|preprocess\w*)\.)?(?P<what>mean|std)", re.ASCII)
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SPECTRAL = ("weight_orig", "weight_u", "weight_v")
 
 
@@ -128,6 +129,40 @@ def import_weights(
     return ImportedWeights(found, title, spec.num_halved, mean, std, origin, tuple(notes))
 
 
+def authors_network(
+    path: Path, tensors: Mapping[str, Tensor], normalisation: tuple[Triple, Triple] | None
+) -> tuple[BlockwiseModel, ForeignWeights]:
+    """The network in a checkpoint of the authors' code, to be used without importing it.
+
+    Args:
+        path: the checkpoint, for messages.
+        tensors: what it holds, as `load_weights` reads it.
+        normalisation: mean and std; those in the file if None.
+
+    Raises:
+        CheckpointError: it holds no network of theirs, or more has to be said about it than its mean and std; the
+            message has the command that imports it.
+    """
+    try:
+        found = (checkpoint := _recognise(path, tensors)).found
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is no network of the CARTL authors: {error}") from error
+    if normalisation is None and found.mean is not None and found.std is not None:
+        normalisation = found.mean, found.std
+    if normalisation is None or found.constrained_blocks:
+        more = " --halved-blocks K --spectral-bound BETA" if found.constrained_blocks else ""
+        raise CheckpointError(
+            f"{path} does not say all that its network needs to be run; give its mean and std"
+            + (", or import it first: " if not found.constrained_blocks else " while importing it: ")
+            + f"cartl import {shlex.quote(str(path))} --data NAME{more} --mean R G B --std R G B"
+        )
+    model = build_model(found.model, found.num_classes, torch.Generator())
+    weights = translate(checkpoint.weights)
+    load_state(model, weights | {name: model.state_dict()[name] for name in ("mean", "std")})
+    model.set_normalisation(*(torch.tensor(values) for values in normalisation))
+    return model, found
+
+
 def _open(path: Path) -> _Checkpoint:
     tensors, metadata = load_weights(path)
     if METADATA_KEY in metadata or any(name.startswith("blocks.") for name in tensors):
@@ -139,79 +174,30 @@ def _open(path: Path) -> _Checkpoint:
 
 
 def _recognise(path: Path, tensors: Mapping[str, Tensor]) -> _Checkpoint:
-    weights, normalisation = _unwrap(tensors)
+    weights, normalisation = unwrap(tensors)
     layout = layout_of(weights)
-    weights = {name: _checked(name, tensor) for name, tensor in weights.items()}
+    weights = {name: checked(name, tensor) for name, tensor in weights.items()}
     model = _architecture(layout, weights)
     classes = _shape(weights, "fc.bias", 1)[0]
     if classes < 2:
         raise CheckpointError(f"fc.bias has {classes} numbers, expected one for each of at least two classes")
-    missing_counters = _compare(weights, layout, model, classes)
-    weights |= {name: torch.zeros((), dtype=torch.int64) for name in missing_counters}
+    counters = _compare(weights, layout, model, classes)
+    weights |= {name: torch.zeros((), dtype=torch.int64) for name in counters}
     constrained = {
         int(name.split(".")[1])
         for name in translate(weights)
         if name.startswith("blocks.") and name.endswith("parametrizations.weight.original")
     }
-    mean, std = (_triple(normalisation, what) for what in ("mean", "std"))
-    both = mean is not None and std is not None
+    mean, std = normalisation_of(normalisation) or (None, None)
     found = ForeignWeights(
         model=model,
         num_classes=classes,
         constrained_blocks=tuple(sorted(constrained)),
-        mean=mean if both else None,
-        std=std if both else None,
+        mean=mean,
+        std=std,
         dropped=tuple(normalisation),
     )
     return _Checkpoint(path, weights, layout, found)
-
-
-def _unwrap(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's own entries without the prefixes of wrappers, and those of a normalising layer."""
-    rest = dict(tensors)
-    dropped: dict[str, Tensor] = {}
-    while rest:
-        normalising = {name for name in rest if _NORMALISATION.fullmatch(name)}
-        dropped |= {name: rest.pop(name) for name in normalising}
-        prefix = next(
-            (wrapper for wrapper in _WRAPPERS if all(name.startswith(wrapper) for name in rest)), ""
-        )
-        if not rest or not prefix:
-            break
-        rest = {name.removeprefix(prefix): tensor for name, tensor in rest.items()}
-    if not rest:
-        raise CheckpointError("it holds no weights of a network")
-    return rest, dict(sorted(dropped.items()))
-
-
-def _triple(normalisation: Mapping[str, Tensor], what: str) -> Triple | None:
-    """Mean or std of three channels from a normalising layer; None if the file has none that can be used."""
-    for name, tensor in normalisation.items():
-        if name.rpartition(".")[2] == what and tensor.numel() == 3 and tensor.is_floating_point():
-            red, green, blue = tensor.flatten().tolist()
-            low = 0.0 if what == "mean" else 1e-6
-            if all(low <= value <= 1 for value in (red, green, blue)):
-                return red, green, blue
-    return None
-
-
-def _checked(name: str, tensor: Tensor) -> Tensor:
-    if name.endswith("num_batches_tracked"):
-        if tensor.dtype != torch.int64 or tensor.dim():
-            raise CheckpointError(f"{name} should be one whole number (int64), got {_described(tensor)}")
-        return tensor
-    if tensor.dtype not in _FLOATS:
-        raise CheckpointError(f"{name} should hold floating-point numbers, got {_described(tensor)}")
-    plain = tensor.detach().float()
-    if not bool(torch.isfinite(plain).all()):
-        raise CheckpointError(f"{name} holds numbers that are not finite, so the network is of no use")
-    if name.endswith("running_var") and bool((plain < 0).any()):
-        raise CheckpointError(f"{name} holds negative numbers, but a variance has none")
-    return plain
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _architecture(layout: Layout, weights: Mapping[str, Tensor]) -> ModelConfig:
@@ -261,7 +247,7 @@ def _shape(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[i
     if tensor is None:
         raise CheckpointError(f"missing: {name}, which a WRN or ResNet of the CARTL authors has")
     if tensor.dim() != dimensions:
-        raise CheckpointError(f"{name} should have {dimensions} dimensions, got {_described(tensor)}")
+        raise CheckpointError(f"{name} should have {dimensions} dimensions, got {described(tensor)}")
     return tuple(tensor.shape)
 
 
@@ -280,25 +266,7 @@ def _compare(weights: Mapping[str, Tensor], layout: Layout, model: ModelConfig, 
                 expected |= {f"{name}_orig": shape, f"{name}_u": (rows,), f"{name}_v": (columns,)}
             else:
                 expected[name] = shape
-    missing = [name for name in expected if name not in weights]
-    counters = [name for name in missing if name.endswith("num_batches_tracked")]
-    problems = {
-        "missing": [name for name in missing if name not in counters],
-        "unknown": [name for name in weights if name not in expected],
-        "of another shape": [
-            f"{name} {tuple(weights[name].shape)} instead of {shape}"
-            for name, shape in expected.items()
-            if name in weights and tuple(weights[name].shape) != shape
-        ],
-    }
-    parts = [
-        f"{title}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-        for title, names in problems.items()
-        if names
-    ]
-    if parts:
-        raise CheckpointError(f"it does not fit a {model.title} with {classes} classes; {'; '.join(parts)}")
-    return counters
+    return missing_counters(weights, expected, f"{model.title} with {classes} classes")
 
 
 def _check_consistent(config: ImportConfig, found: ForeignWeights) -> None:

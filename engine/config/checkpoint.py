@@ -44,9 +44,6 @@ ArchitectureName = Literal[
     "convnext_small",
     "convnext_base",
     "convnext_large",
-    "swin_t",
-    "swin_s",
-    "swin_b",
     "vit_b_16",
 ]
 
