@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
-
-from pydantic.fields import FieldInfo
+from typing import Any
 
 from engine import __version__, api
 from engine.cli import report, results, verbs, weights
 from engine.cli.client import Paused
-from engine.config import AttackConfig, DataConfig, ImportConfig, MachineConfig
+from engine.cli.common import UsageError
+from engine.cli.options import (
+    add_attack_and_images,
+    add_device,
+    add_import_options,
+    add_set,
+    add_study_options,
+)
 from engine.errors import CartlError, ConfigError
 
 _STUDY = "a study file (.toml), the name of a preset, or the title of a study in the workspace"
+#: Settings of an attack that only say what an evaluation tells, and so nothing to `inspect`.
+_EVALUATING = ("batch_size", "samples", "examples", "sweep_epsilon", "sweep_steps", "surrogate")
 EXIT_CODES = "Exit codes: 0 done, 1 a run did not finish, 2 wrong use or settings, 130 paused with Ctrl+C."
 
 
@@ -33,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except CartlError as error:
         sys.stderr.write(f"cartl: {report.describe(error)}\n")
-        return 2 if isinstance(error, ConfigError | verbs.UsageError) else 1
+        return 2 if isinstance(error, ConfigError | UsageError) else 1
     except Paused as pause:
         return 128 + pause.number
     except KeyboardInterrupt:
@@ -77,27 +84,27 @@ def _parser() -> argparse.ArgumentParser:
         return child
 
     child = verb("demo", verbs.demo, "make the small study that comes with the program, without any download")
-    _add_study_options(child)
+    add_study_options(child)
 
     child = verb("run", verbs.run, "make the runs of a study")
     child.add_argument("study", metavar="STUDY", help="a study file (.toml), or the name of a preset")
-    _add_study_options(child)
+    add_study_options(child)
 
     child = verb("resume", verbs.resume, "go on with one paused, stopped, interrupted or failed run")
     child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
 
     child = verb(
         "attack", verbs.attack, "attack the model of a run, in a run of its own",
-        "Settings that are left out are those of the attacked run's own attack.",
+        "Settings that are left out are those of the attacked run's own attack while attack and norm are the same, "
+        "else the defaults of the attack; epsilon stays while the norm does.",
     )  # fmt: skip
     child.add_argument(
         "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
     )
-    _add_attack_and_images(child)
-    device = MachineConfig.model_fields["device"]
-    child.add_argument(
-        "--device", choices=get_args(device.annotation), default="auto", help=device.description
-    )
+    add_attack_and_images(child)
+    add_device(child)
+
+    verb("attacks", verbs.attacks, "list the attacks with their norms, settings and defaults")
 
     child = verb(
         "inspect", verbs.inspect, "show each block's feature distance and spectral norm",
@@ -106,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     child.add_argument(
         "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
     )
-    _add_attack_and_images(child, without=("batch_size", "samples"))
+    add_attack_and_images(child, without=_EVALUATING)
     child.add_argument("--stage", choices=("pretraining", "finetuning"), help="else the last that was begun")
     child.add_argument("--layers", action="store_true", help="list every weighted layer too")
 
@@ -122,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare the robust accuracy of LINE_B with that of LINE_A at equal clean accuracy; a line is a cell's "
         "name without its k; may be given repeatedly",
     )  # fmt: skip
-    _add_set(child)
+    add_set(child)
 
     child = verb("report", results.write, "write the report of a study: HTML, CSV, JSON and SVG")
     child.add_argument("study", metavar="STUDY", help=_STUDY)
@@ -130,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "--to", type=Path, required=True, metavar="FOLDER_OR_FILE",
         help="a folder for all files, or one file that ends in .html, .csv, .json or .svg",
     )  # fmt: skip
-    _add_set(child)
+    add_set(child)
 
     child = verb("export", verbs.export, "write the weights or the tables of a run")
     child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
@@ -145,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         "import", weights.import_checkpoint, "make weights of this program from a checkpoint of the CARTL authors' code",
         "Architecture and classes are read from the file; what it cannot tell is asked for.",
     )  # fmt: skip
-    _add_import_options(child)
+    add_import_options(child)
 
     child = verb(
         "presets", verbs.presets, "list the studies that come with the program, or print one as TOML"
@@ -161,78 +168,3 @@ def _export_something(parser: argparse.ArgumentParser) -> Any:
         return verbs.export(options)
 
     return action
-
-
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="change a setting of every run that has it, such as attack.epsilon=4/255, also where the grid varies it; "
-        "grid.seed=[0,1,2] changes the grid itself; may be given repeatedly",
-    )  # fmt: skip
-
-
-def _add_study_options(parser: argparse.ArgumentParser) -> None:
-    _add_set(parser)
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME",
-        help="make only the runs of this name (NAME@SEED: the one of this seed) and those that they start from; "
-        "may be given repeatedly",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list the runs, with --resume also what there is of them; make nothing"
-    )  # fmt: skip
-    parser.add_argument(
-        "--resume", action="store_true",
-        help="go on with this study's runs of the same settings: keep the finished, resume the others, make the rest",
-    )  # fmt: skip
-
-
-def _add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    group = parser.add_argument_group("the attack")
-    for name, field in AttackConfig.model_fields.items():
-        if name not in without:
-            _add_setting(group, "--attack" if name == "name" else _flag(name), name, field)
-    group = parser.add_argument_group("the images")
-    for name in ("name", "path", "image_size", "test_size", "seed"):
-        flag = "--data" if name == "name" else _flag(f"data_{name}")
-        _add_setting(group, flag, f"data_{name}", DataConfig.model_fields[name])
-
-
-def _add_import_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pt, .pth or .safetensors file")
-    parser.add_argument(
-        "--to", metavar="FILE", help="the .safetensors or .pt file to write; else beside the checkpoint"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    fields = ImportConfig.model_fields
-    name, help = DataConfig.model_fields["name"], fields["data"].description
-    group = parser.add_argument_group("what the file cannot tell")
-    group.add_argument(
-        "--data", dest="data_name", required=True, choices=get_args(name.annotation), help=help
-    )
-    for field in ("path", "image_size"):
-        _add_setting(group, _flag(f"data_{field}"), f"data_{field}", DataConfig.model_fields[field])
-    for field, kind, metavar in (("halved_blocks", int, "K"), ("spectral_bound", float, "BETA")):
-        group.add_argument(_flag(field), type=kind, metavar=metavar, help=fields[field].description)
-    for field in ("mean", "std"):
-        group.add_argument(_flag(field), nargs=3, metavar=("R", "G", "B"), help=fields[field].description)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _add_setting(parser: argparse._ArgumentGroup, flag: str, name: str, field: FieldInfo) -> None:
-    """Add one setting as an option; None if it is not given."""
-    kind = field.annotation
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    unit = f" [{extra['unit']}]" if extra.get("unit") else ""
-    help = f"{field.description}{unit}".replace("%", "%%")
-    if kind is bool:
-        parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=help)
-    elif get_origin(kind) is Literal:
-        parser.add_argument(flag, dest=name, choices=get_args(kind), default=None, help=help)
-    else:
-        convert: Any = int if kind is int else str
-        metavar = "N" if kind is int else "X" if kind is float else "TEXT"
-        parser.add_argument(flag, dest=name, type=convert, default=None, metavar=metavar, help=help)

@@ -14,9 +14,15 @@ from typing import Any
 from engine.config import STAGE_TITLES
 from engine.errors import CartlError, ConfigError
 from engine.events import Interval, RunInfo, RunRecord, StageLayout
+from engine.report.detail import doubts_of
 from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of, describe_unfinished
 from engine.statistics import Estimate
 from engine.wording import NOTHING, percent, points
+
+#: Columns of running text.
+WIDTH = 110
+#: Stands beside a figure that carries warnings.
+MARK = "!"
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -40,7 +46,11 @@ def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def results_table(shown: Sequence[RunInfo], known: Mapping[str, RunInfo]) -> str:
     """Compare finished runs: how they were trained, and what the attack left of their accuracy."""
     head = ("run", "pre-training", "transfer", "k", "clean %", "robust % (95 % interval)", "attack", "on")
-    return format_table(*_with_seeds(head, [_result_row(run, known) for run in shown], shown))
+    rows = [_result_row(run, known) for run in shown]
+    marked = _with_marks(head, rows, [[run] for run in shown])
+    return format_table(*_with_seeds(*marked, shown)) + _doubts_below(
+        (run_title(run, shown), [run]) for run in shown
+    )
 
 
 def varied_studies(runs: Iterable[RunInfo]) -> set[str]:
@@ -66,6 +76,32 @@ def _with_seeds(
     return (*head[:at], "seed", *head[at:]), [
         (*row[:at], str(run.config.seed), *row[at:]) for row, run in zip(rows, runs, strict=True)
     ]
+
+
+def _with_marks(
+    head: Sequence[str], rows: Sequence[Sequence[str]], runs: Sequence[Sequence[RunInfo]]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Head and rows with a column behind the robust accuracy that marks those with warnings, if any has one."""
+    marks = [MARK if doubts_of(group) else "" for group in runs]
+    if not any(marks):
+        return head, rows
+    at = next(number for number, title in enumerate(head, start=1) if title.startswith("robust %"))
+    return (*head[:at], "", *head[at:]), [
+        (*row[:at], mark, *row[at:]) for row, mark in zip(rows, marks, strict=True)
+    ]
+
+
+def _doubts_below(named: Iterable[tuple[str, Sequence[RunInfo]]]) -> str:
+    """What the marks mean: each kind of warning with the names that carry it; empty without any."""
+    carriers: dict[str, list[str]] = {}
+    for name, runs in named:
+        for doubt in doubts_of(runs):
+            carriers.setdefault(doubt.title, []).append(name)
+    lines = [
+        textwrap.fill(f"{MARK} {title}: {'; '.join(names)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        for title, names in carriers.items()
+    ]  # fmt: skip
+    return "".join(f"\n{line}" for line in ["", *lines]) if lines else ""
 
 
 def _result_row(run: RunInfo, known: Mapping[str, RunInfo]) -> tuple[str, ...]:
@@ -96,8 +132,8 @@ def study_results(results: Results) -> str:
                 cell.transfer,
                 str(cell.k or NOTHING),
                 str(len(cell.seeds)),
-                _estimate(cell.clean),
-                _estimate(cell.robust),
+                estimate_text(cell.clean),
+                estimate_text(cell.robust),
                 "*" if cell.name in evaluation.front else "",
             )
             for cell in evaluation.cells
@@ -112,7 +148,9 @@ def study_results(results: Results) -> str:
             "robust % (95 %)",
             "front",
         )
-        parts.append(f"{evaluation.title}\n\n{format_table(head, rows)}")
+        marked = _with_marks(head, rows, [cell.runs for cell in evaluation.cells])
+        below = _doubts_below((cell.name, cell.runs) for cell in evaluation.cells)
+        parts.append(f"{evaluation.title}\n\n{format_table(*marked)}{below}")
     if results.evaluations:
         over = {cell.robust.over for cell in results.cells}
         notes = ["front: * where no other cell has more of both accuracies."]
@@ -158,7 +196,7 @@ def comparisons_text(comparisons: Sequence[Comparison]) -> str:
         ]
     if any(item.config.measure == "robust_at_equal_clean" for item in comparisons):
         words = MEASURED["robust_at_equal_clean"]
-        lines += textwrap.wrap(f"How: {words}.", 110, initial_indent="  ", subsequent_indent="  ")
+        lines += textwrap.wrap(f"How: {words}.", WIDTH, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 
@@ -199,7 +237,8 @@ def runs_table(runs: Sequence[RunInfo]) -> str:
                 datetime.datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M"),
             )
         )
-    return format_table(*_with_seeds(head, rows, runs))
+    marked = _with_marks(head, rows, [[run] for run in runs])
+    return format_table(*_with_seeds(*marked, runs)) + _doubts_below((run.id, [run]) for run in runs)
 
 
 def run_as_json(run: RunInfo) -> dict[str, Any]:
@@ -297,6 +336,11 @@ def percent_interval(interval: Interval) -> str:
     return f"{percent(interval.value)} ({percent(interval.low)} to {percent(interval.high)})"
 
 
+def estimate_text(found: Estimate) -> str:
+    """A mean share in percent with its interval: "45.3 (42.2 to 48.4)"."""
+    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
+
+
 def as_json(value: Any) -> str:
     """JSON text, indented, with null for what is not a number."""
     return json.dumps(_finite(value), indent=2, ensure_ascii=False)
@@ -307,10 +351,6 @@ def describe(error: CartlError) -> str:
     if not isinstance(error, ConfigError) or len(error.problems) != 1:
         return str(error)
     return (f"{error.origin}: " if error.origin else "") + str(error.problems[0])
-
-
-def _estimate(found: Estimate) -> str:
-    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
 
 
 def _number(value: Any) -> float | None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine import api
-from engine.cli import report, verbs
-from engine.cli.client import Client
+from engine.cli import report
+from engine.cli.common import UsageError, client_of, say
 from engine.cli.progress import showing
 from engine.config import ComparisonConfig, load_study, parse_study
 from engine.events import RunInfo
@@ -19,11 +19,11 @@ from engine.results import Results, results_of, study_runs
 
 def results(options: argparse.Namespace) -> int:
     """Tell what a study found, or list the studies of the workspace."""
-    with showing() as display, Client(options.workspace, display, verbose=options.verbose) as client:
+    with showing() as display, client_of(options, display) as client:
         known, questions = client.runs, client.questions
     if options.study is None:
         if options.compare or options.set:
-            raise verbs.UsageError("--compare and --set need the STUDY that they are meant for.")
+            raise UsageError("--compare and --set need the STUDY that they are meant for.")
         return _list_studies(known, options)
     title, source = _study(options, known)
     study = source.study if source else None
@@ -40,18 +40,18 @@ def results(options: argparse.Namespace) -> int:
             "workspace": str(options.workspace),
             **results_as_json(found, settings=False),
         }
-        verbs.say(report.as_json(answer))
+        say(report.as_json(answer))
     else:
-        verbs.say(f"{title}\n\n{report.study_results(found)}")
+        say(f"{title}\n\n{report.study_results(found)}")
     return 0
 
 
 def write(options: argparse.Namespace) -> int:
     """Write the report of a study."""
-    with showing() as display, Client(options.workspace, display, verbose=options.verbose) as client:
+    with showing() as display, client_of(options, display) as client:
         title, source = _study(options, client.runs)
         written = client.export_report(title, options.to.resolve(), source)
-    verbs.say(report.as_json({"study": title, "written": written}) if options.json else f"Written: {written}")
+    say(report.as_json({"study": title, "written": written}) if options.json else f"Written: {written}")
     return 0
 
 
@@ -66,11 +66,11 @@ def _list_studies(known: Mapping[str, RunInfo], options: argparse.Namespace) -> 
             }
             for title in titles
         ]
-        verbs.say(report.as_json(listed))
+        say(report.as_json(listed))
     elif known:
-        verbs.say(report.studies_table(known.values()))
+        say(report.studies_table(known.values()))
     else:
-        verbs.say(f"There are no runs in {options.workspace} yet. Start with: cartl demo")
+        say(f"There are no runs in {options.workspace} yet. Start with: cartl demo")
     return 0
 
 
@@ -95,15 +95,15 @@ def _study(options: argparse.Namespace, known: Mapping[str, RunInfo]) -> tuple[s
         source = StudySource(study, presets[name], (name, *more), f"{name}.toml")
     elif text not in titles:
         listed = ", ".join(repr(title) for title in titles[:10]) or "none"
-        raise verbs.UsageError(
+        raise UsageError(
             f"There is no study file, preset or study of this workspace {text!r}. Studies here: {listed}. "
             f"Presets: {', '.join(presets)}."
         )
     elif options.set:
-        raise verbs.UsageError("--set needs a study file or a preset, whose settings it changes.")
+        raise UsageError("--set needs a study file or a preset, whose settings it changes.")
     title = source.study.title if source else text
     if title not in titles:
-        raise verbs.UsageError(
+        raise UsageError(
             f"No run of {title!r} is in {options.workspace} yet. Make them with: cartl run {options.study}"
         )
     return title, source
@@ -124,6 +124,6 @@ def _require_lines(found: Results, asked: list[ComparisonConfig]) -> None:
     for config in asked:
         for name in (config.baseline, config.other):
             if name not in names:
-                raise verbs.UsageError(
+                raise UsageError(
                     f"There is no line {name!r}. The lines are: {', '.join(map(repr, names)) or 'none yet'}."
                 )

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import shutil
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,36 +10,15 @@ from pathlib import Path
 from engine import api
 from engine.cli import report
 from engine.cli.client import Client, Paused
-from engine.cli.progress import Display, showing
-from engine.config import (
-    AttackConfig,
-    DataConfig,
-    MachineConfig,
-    RunConfig,
-    StageName,
-    StudyConfig,
-    load_study,
-    parse_study,
-    validate,
-)
-from engine.errors import CartlError
+from engine.cli.common import UsageError, client_of, command_line, find_run, say
+from engine.cli.evaluation import attacks_as_json, attacks_text, evaluation_texts
+from engine.cli.progress import showing
+from engine.cli.settings import attack_settings, attacking_run, data_settings, flag, given_settings, surrogate
+from engine.config import AttackConfig, DataConfig, StageName, StudyConfig, load_study, parse_study
 from engine.events import RunInfo
 from engine.report.tables import results_as_json
 from engine.results import results_of
 from engine.wording import NOTHING, duration
-
-#: Options of `inspect` that say how a weights file is measured.
-_MEASURING = {*AttackConfig.model_fields, *(f"data_{field}" for field in DataConfig.model_fields)}
-
-
-class UsageError(CartlError):
-    """The command asks for something that does not exist; the exit code is 2."""
-
-
-def say(text: str) -> None:
-    """Write a result to stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -65,20 +40,22 @@ def run(options: argparse.Namespace) -> int:
 
 def attack(options: argparse.Namespace) -> int:
     """Attack the model of a run, or of a checkpoint file, in a run of its own."""
-    with showing() as display, _client(options, display) as client:
+    with showing() as display, client_of(options, display) as client:
         checkpoint = Path(options.run)
+        if options.surrogate is not None:
+            options.surrogate = surrogate(options.surrogate, client.runs.values())
         if checkpoint.is_file():
-            config = _attack_on(None, str(checkpoint.resolve()), checkpoint.stem, options)
+            config = attacking_run(None, str(checkpoint.resolve()), checkpoint.stem, options)
         else:
             parent = find_run(options.run, client.runs.values())
-            config = _attack_on(parent, parent.id, parent.name, options)
+            config = attacking_run(parent, parent.id, parent.name, options)
         study = StudyConfig(title="Attacks", runs=[config])
         started = time.monotonic()
         try:
             made = client.make(study)
         except Paused as pause:
             made_id = next(iter(client.runs))
-            display.line("Paused and saved. Go on with: " + _command(options, ["resume", made_id], ()))
+            display.line("Paused and saved. Go on with: " + command_line(options, ["resume", made_id]))
             return 128 + pause.number
         display.close()
         return _tell(study, made, client, options, started)
@@ -86,7 +63,7 @@ def attack(options: argparse.Namespace) -> int:
 
 def resume(options: argparse.Namespace) -> int:
     """Go on with one run that was paused, stopped, interrupted or failed."""
-    with showing() as display, _client(options, display) as client:
+    with showing() as display, client_of(options, display) as client:
         found = find_run(options.run, client.runs.values())
         if found.state == "finished":
             raise UsageError(f"{found.name} ({found.id}) is finished; there is nothing to go on with.")
@@ -94,7 +71,7 @@ def resume(options: argparse.Namespace) -> int:
         try:
             made = client.resume(found.id)
         except Paused as pause:
-            display.line("Paused and saved. Go on with: " + _command(options, ["resume", found.id], ()))
+            display.line("Paused and saved. Go on with: " + command_line(options, ["resume", found.id]))
             return 128 + pause.number
         display.close()
         return _tell(None, [made], client, options, started)
@@ -103,18 +80,18 @@ def resume(options: argparse.Namespace) -> int:
 def inspect(options: argparse.Namespace) -> int:
     """Show, block by block, what a run last measured, or what a weights file gives when measured now."""
     file = Path(options.run)
-    with showing() as display, _client(options, display) as client:
+    with showing() as display, client_of(options, display) as client:
         if file.is_file():
-            attack, data = _attack_settings(options, None), _data_settings(options, None)
+            attack, data = attack_settings(options, None), data_settings(options, None)
             record = client.measure(file.resolve(), attack, data)
         else:
             given = [
-                name for name in vars(options) if name in _MEASURING and getattr(options, name) is not None
+                *map(flag, given_settings(options, AttackConfig)),
+                *(flag(field, "data") for field in given_settings(options, DataConfig, "data_")),
             ]
             if given:
                 raise UsageError(
-                    f"--{given[0].replace('_', '-')} is for weights files; a run shows what was measured while "
-                    "it trained."
+                    f"{given[0]} is for weights files; a run shows what was measured while it trained."
                 )
             record = client.read(find_run(options.run, client.runs.values()).id)
     training: tuple[StageName, ...] = ("finetuning", "pretraining")
@@ -134,7 +111,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def runs(options: argparse.Namespace) -> int:
     """List the runs of the workspace."""
-    with showing() as display, _client(options, display) as client:
+    with showing() as display, client_of(options, display) as client:
         listed = list(client.runs.values())
     if options.json:
         say(report.as_json([report.run_as_json(item) for item in listed]))
@@ -148,7 +125,7 @@ def runs(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """Write weights or tables of a run."""
     written = []
-    with showing() as display, _client(options, display) as client:
+    with showing() as display, client_of(options, display) as client:
         found = find_run(options.run, client.runs.values())
         if options.weights is not None:
             if options.weights.suffix not in (".safetensors", ".pt"):
@@ -171,6 +148,12 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def attacks(options: argparse.Namespace) -> int:
+    """List the attacks with their norms, settings and defaults."""
+    say(report.as_json(attacks_as_json()) if options.json else attacks_text())
+    return 0
+
+
 def presets(options: argparse.Namespace) -> int:
     """List the studies that come with the program, or print one as TOML."""
     if options.name:
@@ -187,32 +170,6 @@ def presets(options: argparse.Namespace) -> int:
     return 0
 
 
-def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
-    """Find a run by its id, the beginning of its id, its folder or its name.
-
-    Raises:
-        UsageError: no run fits, or several do.
-    """
-    all_runs = list(known)
-    folder = os.path.abspath(text)
-    for fits in (
-        [item for item in all_runs if item.id == text or os.path.abspath(item.path) == folder],
-        [item for item in all_runs if item.name == text],
-        [item for item in all_runs if text and item.id.startswith(text)],
-    ):
-        if len(fits) == 1:
-            return fits[0]
-        if fits:
-            shown = ", ".join(f"{item.id} (seed {item.config.seed})" for item in fits[:8])
-            shown += ", ..." if len(fits) > 8 else ""
-            raise UsageError(f"{len(fits)} runs fit {text!r}: {shown}. Name one by its id.")
-    raise UsageError(f"There is no run {text!r} here. `cartl runs` lists the runs.")
-
-
-def _client(options: argparse.Namespace, display: Display) -> Client:
-    return Client(options.workspace, display, verbose=options.verbose)
-
-
 def _preset(name: str, overrides: Sequence[str]) -> StudyConfig:
     known = api.presets()
     if name not in known:
@@ -227,8 +184,8 @@ def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str
         words = [*words, *(word for name in options.only for word in ("--only", name))]
     if options.dry_run:
         return _tell_plan(study, options)
-    go_on = _command(options, [*words, "--resume"], options.set)
-    with showing() as display, _client(options, display) as client:
+    go_on = command_line(options, [*words, "--resume"], options.set)
+    with showing() as display, client_of(options, display) as client:
         if not options.resume and (unfinished := _unfinished(study, client.runs.values())):
             display.line(
                 f"New runs are made, although {unfinished} unfinished with the same settings can go on: {go_on}"
@@ -293,48 +250,6 @@ def _tell_plan(study: StudyConfig, options: argparse.Namespace) -> int:
     return 0
 
 
-def _attack_on(parent: RunInfo | None, start: str, name: str, options: argparse.Namespace) -> RunConfig:
-    """Settings of a run that only attacks; what the command leaves out is as in the attacked run."""
-    settings = _attack_settings(options, parent.config.attack if parent else None)
-    return validate(
-        RunConfig,
-        {
-            "name": f"{name}, {settings.title}"[:80],
-            "start_from": start,
-            "model": parent.config.model if parent else None,
-            "target": _data_settings(options, parent.config.evaluation_data if parent else None),
-            "attack": settings,
-            "machine": MachineConfig(device=options.device),
-        },
-    )
-
-
-def _attack_settings(options: argparse.Namespace, own: AttackConfig | None) -> AttackConfig:
-    """The attack that the options ask for; what they leave out is as in `own`, else the default."""
-    given = {
-        field: value
-        for field in AttackConfig.model_fields
-        if (value := getattr(options, field, None)) is not None
-    }
-    return validate(AttackConfig, (own.model_dump() if own else {}) | given)
-
-
-def _data_settings(options: argparse.Namespace, own: DataConfig | None) -> DataConfig | None:
-    """The images that the options ask for, based on `own`; None leaves the choice to the weights."""
-    given = {
-        field: value
-        for field in DataConfig.model_fields
-        if (value := getattr(options, f"data_{field}", None)) is not None
-    }
-    if own is not None and given.get("name", own.name) == own.name:
-        return validate(DataConfig, own.model_dump() | given)
-    if own is not None:
-        return validate(DataConfig, {"image_size": own.image_size} | given)
-    if given and "name" not in given:
-        raise UsageError("Settings of the images need their name: --data.")
-    return validate(DataConfig, given) if given else None
-
-
 def _tell(
     study: StudyConfig | None,
     made: Sequence[RunInfo],
@@ -362,6 +277,8 @@ def _tell(
             say("\n" + report.results_table(attacked, client.runs) + "\n")
             if found.comparisons:
                 say(report.comparisons_text(found.comparisons) + "\n")
+        for text in evaluation_texts(found.cells):
+            say(text + "\n")
         for item in made:
             if item.state != "finished":
                 title = report.run_title(item, made)
@@ -372,25 +289,3 @@ def _tell(
         say(f"That took {duration(seconds)}.")
     wanted = len(study.runs) if study else 1
     return 0 if len(made) == wanted and all(item.state == "finished" for item in made) else 1
-
-
-def _command(options: argparse.Namespace, words: Sequence[str], overrides: Sequence[str]) -> str:
-    """Write a command line that goes on with what this one began."""
-    line = [*_program(), *words]
-    for override in overrides:
-        line += ["--set", override]
-    if options.workspace != api.default_workspace():
-        line += ["--workspace", str(options.workspace)]
-    return shlex.join(line)
-
-
-def _program() -> list[str]:
-    """How this program is called here: `cartl` where the shell finds it, else the path of the environment's own."""
-    own = Path(sys.executable).with_name("cartl")
-    found = shutil.which("cartl")
-    if found is not None and own.exists() and os.path.samefile(found, own):
-        return ["cartl"]
-    if not own.exists():
-        return [sys.executable, "-m", "engine"]
-    here = Path.cwd()
-    return [str(own.relative_to(here) if own.is_relative_to(here) else own)]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import api
-from engine.cli import report, verbs
-from engine.cli.client import Client
+from engine.cli import report
+from engine.cli.common import UsageError, client_of, say
 from engine.cli.progress import showing
 from engine.config import DataConfig, ImportConfig, validate
 from engine.events import Exported
@@ -24,12 +24,10 @@ def import_checkpoint(options: argparse.Namespace) -> int:
     config = validate(ImportConfig, _values(options))
     destination = Path(options.to).expanduser().absolute() if options.to else api.import_destination(path)
     if destination.exists() and not options.force:
-        raise verbs.UsageError(
-            f"{destination} exists; name another file with --to, or replace it with --force."
-        )
-    with showing() as display, Client(options.workspace, display, verbose=options.verbose) as client:
+        raise UsageError(f"{destination} exists; name another file with --to, or replace it with --force.")
+    with showing() as display, client_of(options, display) as client:
         exported = client.import_weights(path, config, destination, overwrite=options.force)
-    verbs.say(report.as_json(_as_json(exported)) if options.json else _as_text(exported))
+    say(report.as_json(_as_json(exported)) if options.json else _as_text(exported))
     return 0
 
 

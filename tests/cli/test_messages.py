@@ -126,4 +126,4 @@ def test_that_a_single_problem_takes_one_line_and_several_a_list() -> None:
 def test_that_the_version_and_help_need_no_workspace(cartl: Cartl) -> None:
     version = cartl("--version")
     assert (version.code, version.out) == (0, f"cartl {__version__}\n")
-    assert "Radius of the Linf ball" in cartl("attack", "--help").out
+    assert "Radius of the ball around each image" in cartl("attack", "--help").out

@@ -1,0 +1,76 @@
+"""What several verbs need: telling, refusing, finding a run, and writing down a command line that goes on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from engine import api
+from engine.cli.client import Client
+from engine.cli.progress import Display
+from engine.errors import CartlError
+from engine.events import RunInfo
+
+
+class UsageError(CartlError):
+    """The command asks for something that does not exist; the exit code is 2."""
+
+
+def say(text: str) -> None:
+    """Write a result to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def client_of(options: argparse.Namespace, display: Display) -> Client:
+    """A client for the workspace that the options name."""
+    return Client(options.workspace, display, verbose=options.verbose)
+
+
+def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
+    """Find a run by its id, the beginning of its id, its folder or its name.
+
+    Raises:
+        UsageError: no run fits, or several do.
+    """
+    all_runs = list(known)
+    folder = os.path.abspath(text)
+    for fits in (
+        [item for item in all_runs if item.id == text or os.path.abspath(item.path) == folder],
+        [item for item in all_runs if item.name == text],
+        [item for item in all_runs if text and item.id.startswith(text)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            shown = ", ".join(f"{item.id} (seed {item.config.seed})" for item in fits[:8])
+            shown += ", ..." if len(fits) > 8 else ""
+            raise UsageError(f"{len(fits)} runs fit {text!r}: {shown}. Name one by its id.")
+    raise UsageError(f"There is no run {text!r} here. `cartl runs` lists the runs.")
+
+
+def command_line(options: argparse.Namespace, words: Sequence[str], overrides: Sequence[str] = ()) -> str:
+    """Write a command line that goes on with what this one began."""
+    line = [*_program(), *words]
+    for override in overrides:
+        line += ["--set", override]
+    if options.workspace != api.default_workspace():
+        line += ["--workspace", str(options.workspace)]
+    return shlex.join(line)
+
+
+def _program() -> list[str]:
+    """How this program is called here: `cartl` where the shell finds it, else the path of the environment's own."""
+    own = Path(sys.executable).with_name("cartl")
+    found = shutil.which("cartl")
+    if found is not None and own.exists() and os.path.samefile(found, own):
+        return ["cartl"]
+    if not own.exists():
+        return [sys.executable, "-m", "engine"]
+    here = Path.cwd()
+    return [str(own.relative_to(here) if own.is_relative_to(here) else own)]

@@ -1,0 +1,128 @@
+"""Options that are settings: kind, choices, unit and help come from the settings classes themselves."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from engine.cli.settings import attacks_with, flag
+from engine.config import ATTACKS, AttackConfig, DataConfig, ImportConfig, MachineConfig, parse_ratio
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add --set, which changes settings of a study."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="change a setting of every run that has it, such as attack.epsilon=4/255, also where the grid varies it; "
+        "grid.seed=[0,1,2] changes the grid itself; may be given repeatedly",
+    )  # fmt: skip
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `run` and `demo` share."""
+    add_set(parser)
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME",
+        help="make only the runs of this name (NAME@SEED: the one of this seed) and those that they start from; "
+        "may be given repeatedly",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the runs, with --resume also what there is of them; make nothing"
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on with this study's runs of the same settings: keep the finished, resume the others, make the rest",
+    )  # fmt: skip
+
+
+def add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Add every setting of an attack but those named, and the settings that choose the attacked images."""
+    usual = parser.add_argument_group("the attack", "`cartl attacks` lists the attacks with their defaults.")
+    rare = parser.add_argument_group("the attack, rarely needed")
+    for name, field in AttackConfig.model_fields.items():
+        if name not in without:
+            group = rare if _extra(field).get("advanced") else usual
+            _add_setting(group, flag(name), name, field, _only_for(name))
+    images = parser.add_argument_group("the images")
+    for name in ("name", "path", "image_size", "test_size", "seed"):
+        _add_setting(images, flag(name, "data"), f"data_{name}", DataConfig.model_fields[name])
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    device = MachineConfig.model_fields["device"]
+    parser.add_argument(
+        "--device", choices=get_args(device.annotation), default="auto", help=device.description
+    )
+
+
+def add_import_options(parser: argparse.ArgumentParser) -> None:
+    """Add everything of `import`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pt, .pth or .safetensors file")
+    parser.add_argument(
+        "--to", metavar="FILE", help="the .safetensors or .pt file to write; else beside the checkpoint"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    fields = ImportConfig.model_fields
+    name, help = DataConfig.model_fields["name"], fields["data"].description
+    group = parser.add_argument_group("what the file cannot tell")
+    group.add_argument(
+        "--data", dest="data_name", required=True, choices=get_args(name.annotation), help=help
+    )
+    for field in ("path", "image_size"):
+        _add_setting(group, flag(field, "data"), f"data_{field}", DataConfig.model_fields[field])
+    for field, kind, metavar in (("halved_blocks", int, "K"), ("spectral_bound", float, "BETA")):
+        group.add_argument(flag(field), type=kind, metavar=metavar, help=fields[field].description)
+    for field in ("mean", "std"):
+        group.add_argument(flag(field), nargs=3, metavar=("R", "G", "B"), help=fields[field].description)
+
+
+def _only_for(field: str) -> str:
+    """Which attacks have a setting, in the fewest words; "" where all have it."""
+    having = attacks_with(field)
+    others = [name for name in ATTACKS if name not in having]
+    if not others:
+        return ""
+    return f"only {', '.join(having)}" if len(having) <= len(others) else f"not {', '.join(others)}"
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _add_setting(
+    parser: argparse._ArgumentGroup, option: str, name: str, field: FieldInfo, only: str = ""
+) -> None:
+    """Add one setting as an option; None if it is not given. `only` says when it has an effect."""
+    kind: Any = field.annotation
+    several = get_origin(kind) is list
+    if several:
+        (kind,) = get_args(kind)
+    details = "; ".join(part for part in (_extra(field).get("unit"), only) if part)
+    help = field.description or ""
+    help += " The option alone means none." if several else ""
+    help = f"{help} [{details}]" if details else help
+    how: dict[str, Any] = {"dest": name, "default": None, "help": help.replace("%", "%%")}
+    if several:
+        how["nargs"] = "*"
+    if kind is bool:
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, **how)
+    elif get_origin(kind) is Literal:
+        parser.add_argument(option, choices=get_args(kind), **how)
+    elif kind is int:
+        parser.add_argument(option, type=int, metavar="N", **how)
+    elif kind is str:
+        parser.add_argument(option, metavar="TEXT", **how)
+    else:
+        parser.add_argument(option, type=_number, metavar="X", **how)
+
+
+def _number(text: str) -> float:
+    """A number or a ratio such as 8/255."""
+    try:
+        return float(parse_ratio(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
