@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
+from engine.store.archives import refusal
 from engine.store.atomic import format_bytes
-from engine.store.tensor_files import check_safetensors, read_checkpoint, refusal
+from engine.store.tensor_files import check_safetensors, read_checkpoint
 
 MEMORY_BYTES = 4 * 2**30
 MAX_DATASET_BYTES = 2**30

@@ -11,26 +11,24 @@ import hashlib
 import json
 import pickletools
 import re
-import struct
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import DamagedFileError, UntrustedFileError
+from engine.errors import DamagedFileError
+from engine.store.archives import open_archive, refusal
 from engine.store.atomic import format_bytes, regular_size
 
 if TYPE_CHECKING:
     import torch
 
 MAX_FILE_BYTES = 16 * 2**30
-MAX_MEMBERS = 20_000
 MAX_PICKLE_BYTES = 16_000_000
 MAX_PICKLE_STEPS = 2_000_000
 MAX_ENTRIES = 1_000_000
 MAX_HEADER_BYTES = 16_000_000
 
 _MEMBER = re.compile(
-    r"[^/\\]+/(data\.pkl|data/\d+|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id)"
+    r"(data\.pkl|data/\d+|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id)"
 )
 _ALLOWED_GLOBALS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Z][A-Za-z0-9]*Storage"
@@ -44,11 +42,6 @@ _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16
 _SAFETENSORS_DTYPES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
-
-
-def refusal(rule: str, message: str) -> UntrustedFileError:
-    """The error for a file that breaks a safety rule."""
-    return UntrustedFileError(f"{message} (rule: {rule})")
 
 
 def sha256_of(path: Path) -> str:
@@ -101,57 +94,13 @@ def check_checkpoint_zip(path: Path) -> None:
         )
     if head != b"PK\x03\x04":
         raise DamagedFileError(f"{path} is no checkpoint: expected a zip file as torch.save writes it")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            program = _check_members(path, archive)
-            broken = archive.testzip()
-            if broken is not None:
-                raise DamagedFileError(f"{path}: the checksum of {broken} is wrong")
-            steps = archive.read(program)
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        LookupError,
-        ValueError,
-        struct.error,
-        OSError,
-        RuntimeError,
-    ) as error:
-        raise DamagedFileError(f"{path} is cut short or damaged: {error}") from error
+    with open_archive(path, _MEMBER, what="checkpoint") as archive:
+        if "data.pkl" not in archive.names:
+            raise DamagedFileError(f"{path} holds no data.pkl")
+        if archive.size("data.pkl") > MAX_PICKLE_BYTES:
+            raise refusal("pickle size", f"{path}: data.pkl has {format_bytes(archive.size('data.pkl'))}")
+        steps = archive.read("data.pkl")
     _check_pickle(path, steps)
-
-
-def _check_members(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = archive.infolist()
-    if len(members) > MAX_MEMBERS:
-        raise refusal(
-            "number of members", f"{path} has {len(members)} members, at most {MAX_MEMBERS} are read"
-        )
-    names = [member.filename for member in members]
-    if len(set(names)) != len(names):
-        raise refusal("unique names", f"{path} holds two members of one name")
-    for member in members:
-        if not _MEMBER.fullmatch(member.filename) or ".." in member.filename.split("/"):
-            raise refusal("member names", f"{path} holds {member.filename[:80]!r}, which no checkpoint has")
-        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-            raise refusal(
-                "no compression", f"{path}: {member.filename} is compressed; torch.save never does that"
-            )
-        if member.flag_bits & 1:
-            raise refusal("no encryption", f"{path}: {member.filename} is encrypted")
-    if len({name.split("/")[0] for name in names}) != 1:
-        raise refusal("member names", f"{path} holds more than one folder")
-    ordered = sorted(members, key=lambda member: member.header_offset)
-    ends = [member.header_offset for member in ordered[1:]] + [path.stat().st_size]
-    for member, end in zip(ordered, ends, strict=True):
-        if member.header_offset + member.file_size > end:
-            raise refusal("no overlap", f"{path}: {member.filename} shares bytes with another member")
-    programs = [member for member in members if member.filename.endswith("/data.pkl")]
-    if len(programs) != 1:
-        raise DamagedFileError(f"{path} holds no data.pkl")
-    if programs[0].file_size > MAX_PICKLE_BYTES:
-        raise refusal("pickle size", f"{path}: data.pkl has {format_bytes(programs[0].file_size)}")
-    return programs[0]
 
 
 def _check_pickle(path: Path, steps: bytes) -> None:

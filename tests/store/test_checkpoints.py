@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from engine.errors import CheckpointError, DamagedFileError, StoreError, UntrustedFileError
-from engine.store import atomic, checkpoints, probe, safe_open, tensor_files
+from engine.store import archives, atomic, checkpoints, probe, safe_open, tensor_files
 from engine.store.checkpoints import CheckpointFolder, load_checkpoint, load_weights, save_weights
 from engine.store.tensor_files import read_checkpoint
 
@@ -568,7 +568,7 @@ def test_that_odd_zips_are_refused(
     error: type[Exception],
     message: str,
 ) -> None:
-    monkeypatch.setattr(tensor_files, "MAX_MEMBERS", 50)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 50)
     monkeypatch.setattr(tensor_files, "MAX_PICKLE_BYTES", 1000)
     monkeypatch.setattr(tensor_files, "MAX_PICKLE_STEPS", 800)
     with pytest.raises(error, match=message):
