@@ -38,7 +38,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def ranked_classes(logits: Tensor, labels: Tensor) -> Tensor:
     """[B, K - 1] the wrong classes, most likely first."""
     order = logits.argsort(dim=1, descending=True, stable=True)
-    return order[order != labels[:, None]].view(len(logits), -1)
+    return order[order != labels[:, None]].view(len(logits), logits.shape[1] - 1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
