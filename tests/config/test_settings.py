@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from engine.attacks import attacks
 from engine.config import (
+    ATTACKS,
     AttackConfig,
     AugmentationConfig,
     BatchNormPolicy,
@@ -31,6 +32,8 @@ from engine.config import (
     StudyConfig,
     TrainingAttackConfig,
     format_ratio,
+    is_standard,
+    members_of,
     parse_ratio,
     validate,
 )
@@ -126,7 +129,7 @@ def test_that_conditions_name_siblings_and_values_that_exist(model: type[Setting
     ("field", "model", "registered"),
     [
         ("name", ModelConfig, models.names),
-        ("name", AttackConfig, attacks.names),
+        ("name", AttackConfig, (*attacks.names, "autoattack")),
         ("name", DataConfig, datasets.names),
         ("method", PretrainingConfig, pretraining_methods.names),
         ("method", FinetuningConfig, transfer_methods.names),
@@ -177,7 +180,7 @@ def test_that_writing_a_ratio_loses_nothing(value: float) -> None:
         (AttackConfig, {"epsilon": math.nan}, "epsilon", "finite number"),
         (AttackConfig, {"epsilon": math.inf}, "epsilon", "finite number"),
         (AttackConfig, {"epsilon": 10**400}, "epsilon", "less than or equal to 1"),
-        (AttackConfig, {"epsilon": 8}, "epsilon", "less than or equal to 1, got 8.0"),
+        (AttackConfig, {"epsilon": 8}, "epsilon", "above 0 and at most 1 in the Linf norm, got 8"),
         (AttackConfig, {"epsilon": True}, "epsilon", "valid number"),
         (AttackConfig, {"epsilon": [1]}, "epsilon", "got list"),
         (AttackConfig, {"epsilon": "1/255", "step_size": "3/255"}, "step_size", "whole ball is wide"),
@@ -189,7 +192,13 @@ def test_that_writing_a_ratio_loses_nothing(value: float) -> None:
         (AttackConfig, {"steps": 10**5000}, "steps", "got a huge number"),
         (AttackConfig, {"random_start": 1}, "random_start", "valid boolean, got 1"),
         (AttackConfig, {"restarts": 2, "random_start": False}, "restarts", "every restart is the same"),
-        (AttackConfig, {"name": "apgd"}, "name", "'pgd', got 'apgd'"),
+        (AttackConfig, {"name": "apgd"}, "name", "'apgd_t', .*got 'apgd'"),
+            (AttackConfig, {"name": "apgd_t", "targets": 0}, "targets", "APGD-T needs at least one target class"),
+            (AttackConfig, {"name": "fab_t", "norm": "l1"}, "norm", "FAB-T is defined for linf, l2, got l1"),
+            (AttackConfig, {"name": "transfer"}, "surrogate", "name the run or checkpoint"),
+            (AttackConfig, {"sweep_epsilon": [0.1, "2"]}, "sweep_epsilon", "at most 1 in the Linf norm, got 2"),
+            (AttackConfig, {"sweep_steps": [5, 5]}, "sweep_steps", "each value once"),
+            (AttackConfig, {"sweep_steps": [0]}, "sweep_steps", "1 to 10,000 steps, got 0"),
         (ModelConfig, {"depth": 11}, "depth", "6n [+] 4 layers"),
         (ModelConfig, {"name": "resnet", "depth": 20}, "depth", "18, 34 or 50 layers, got 20"),
         (DataConfig, {"name": "folder"}, "path", "folder that holds train/ and test/"),
@@ -313,3 +322,72 @@ def test_that_all_unknown_keys_are_told_at_once(keys: set[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         validate(AttackConfig, dict.fromkeys(unknown, 1))
     assert {problem.place for problem in caught.value.problems} == unknown
+
+
+def test_that_every_attack_has_its_facts_and_valid_defaults() -> None:
+    assert set(ATTACKS) == set(typing.get_args(AttackConfig.model_fields["name"].annotation))
+    for name, facts in ATTACKS.items():
+        assert set(facts.settings) <= set(AttackConfig.model_fields), name
+        for norm in facts.norms:
+            given = {"name": name, "norm": norm} | ({"surrogate": "AT"} if name == "transfer" else {})
+            config = validate(AttackConfig, given)
+            for field, value in facts.settings.items():
+                assert field in ("step_size", "surrogate") or getattr(config, field) == value, (name, field)
+                assert config.applies(field), (name, field)
+            assert config.title.startswith(facts.title)
+            assert config.cost > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({}, "steps", 20),
+        ({"name": "apgd_ce"}, "steps", 100),
+        ({"name": "apgd_ce", "steps": 10}, "steps", 10),
+        ({"name": "apgd_t"}, "targets", 9),
+        ({"norm": "l2"}, "epsilon", 0.5),
+        ({"norm": "l2"}, "step_size", 0.1),
+        ({"norm": "l2", "epsilon": 1.0}, "epsilon", 1.0),
+        ({"norm": "l1"}, "epsilon", 12.0),
+        ({"name": "deepfool"}, "norm", "l2"),
+        ({"name": "deepfool"}, "epsilon", 0.5),
+    ],
+    ids=str,
+)
+def test_that_what_is_left_out_follows_the_attack_and_the_norm(
+    given: dict, field: str, value: object
+) -> None:
+    assert getattr(validate(AttackConfig, given), field) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        ({}, "PGD-20, Linf 8/255, 1 restart"),
+        ({"restarts": 5, "loss": "dlr"}, "PGD-20 (DLR), Linf 8/255, 5 restarts"),
+        (
+            {"targets": 3, "judged_at": "any_step"},
+            "PGD-20 (3 targets, any step), Linf 8/255, 1 restart",
+        ),
+        ({"random_start": False}, "PGD-20 (no random start), Linf 8/255, 1 restart"),
+        ({"name": "apgd_t"}, "APGD-T-100, Linf 8/255, 1 restart"),
+        ({"name": "square", "norm": "l2"}, "Square (5,000 queries), L2 0.5, 1 restart"),
+        ({"name": "autoattack", "version": "rand"}, "AutoAttack rand, Linf 8/255"),
+        ({"name": "fgsm", "epsilon": "4/255"}, "FGSM, Linf 4/255"),
+    ],
+    ids=str,
+)
+def test_that_a_title_tells_all_that_a_robust_accuracy_needs_beside_it(given: dict, title: str) -> None:
+    assert validate(AttackConfig, given).title == title
+
+
+@pytest.mark.parametrize("version", ["standard", "plus", "rand"])
+@pytest.mark.parametrize("classes", [2, 3, 4, 10, 100])
+def test_that_autoattack_never_asks_for_more_classes_than_there_are(version: str, classes: int) -> None:
+    config = AttackConfig(name="autoattack", version=version)
+    members, notes = members_of(config, classes)
+    for member in members:
+        assert member.targets <= classes - 1
+        assert (member.norm, member.epsilon) == (config.norm, config.epsilon)
+    assert bool(notes) == (classes < 10 and version != "rand" or classes < 3)
+    assert is_standard(config, classes) == (version == "standard" and classes >= 10)
