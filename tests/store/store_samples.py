@@ -82,3 +82,5 @@ def make_run_file(path: Path, count: int = 100) -> None:
         file.append("pretraining", "epochs", rows("pretraining", "epochs", 0, 3))
         file.append("finetuning", "layers", rows("finetuning", "layers", 0, 5))
         file.append("attack", "samples", rows("attack", "samples", 0, count))
+        file.append("attack", "attempts", rows("attack", "attempts", 0, count))
+        file.append("attack", "examples", rows("attack", "examples", 0, 3))
