@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from engine import api
+from engine.cli.attacking import AttackDisplay
 from engine.cli.progress import Display
 from engine.cli.report import run_title
 from engine.config import AttackConfig, ComparisonConfig, DataConfig, ImportConfig, StageName, StudyConfig
@@ -96,6 +97,7 @@ class Client:
         self.questions: Mapping[str, tuple[ComparisonConfig, ...]] = {}
         self._verbose = verbose
         self._session = api.Session(workspace)
+        self._attacks = AttackDisplay(display)
         self._layouts: dict[str, StageLayout] = {}
         self._notes: dict[str, str] = {}
         self._rates: dict[str, str] = {}
@@ -239,15 +241,16 @@ class Client:
                 self._run_changed(run)
             case EngineReady(device=device) if self._verbose:
                 self.display.line(f"Device: {device.name} ({device.chosen}), {device.threads} threads")
+            case StageStarted(run_id=run_id, layout=layout) if layout.stage == "attack":
+                self._attacks.started(layout, self.runs[run_id].config.attack)
             case StageStarted(run_id=run_id, layout=layout):
                 self._layouts[run_id] = layout
                 self._notes[run_id] = ""
-                self.display.stage(layout.title, layout.epochs * layout.steps_per_epoch or layout.samples)
+                self.display.stage(layout.title, layout.epochs * layout.steps_per_epoch)
             case RowsAdded(run_id=run_id) if run_id in self._layouts:
                 self._rows_added(event, self._layouts[run_id])
-            case AttackProgress(done=done):
-                note = f"clean {percent(event.clean_accuracy)} %, robust {percent(event.robust_accuracy)} %"
-                self.display.advance(done, note=note)
+            case AttackProgress():
+                self._attacks.show(event)
             case Downloading(name=name, done=done, total=total):
                 if name != self._download:
                     self._download = name
@@ -270,6 +273,8 @@ class Client:
         if run.state == "running":
             self.display.line(f"{run_title(run, self.runs.values())} ({run.id})")
         elif run.state == "finished":
+            if run.result is not None:
+                self._attacks.ended(run.result)
             title = run_title(run, self.runs.values())
             self.display.line(f"{title}: finished in {duration(run.seconds)}")
         elif run.state in ENDED and not run.reason:

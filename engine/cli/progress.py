@@ -29,6 +29,9 @@ class Display(Protocol):
     def advance(self, done: int, rate: str = "", note: str = "") -> None:
         """Show that `done` units are finished, with a rate ("512 images/s") and a short note."""
 
+    def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
+        """Show a stage that goes over its images several times: how far the present pass is, of how many images."""
+
     def close(self) -> None:
         """Show the last state and leave the terminal as it was."""
 
@@ -85,6 +88,14 @@ class Bars:
             left = self._estimate.left(done)
             self._progress.update(self._task, completed=done, rate=rate, note=note, left=left)
 
+    def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
+        """Move the bar of the stage; it goes back when a pass begins."""
+        if self._task is not None:
+            left = "" if seconds_left is None else f"{duration(seconds_left)} left"
+            self._progress.update(
+                self._task, completed=done, total=total or None, rate=f"{done}/{total}", note=note, left=left
+            )
+
     def close(self) -> None:
         """Leave the bars as they are and show the cursor again."""
         self._progress.stop()
@@ -117,8 +128,16 @@ class Lines:
         left = self._estimate.left(done)
         if time.monotonic() - self._last < LINE_INTERVAL and done < total:
             return
+        self._say(f"{100 * done / total:.0f} %" if total else str(done), rate, note, left)
+
+    def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
+        """Write how far the stage is, unless something was said a moment ago; there may be very many passes."""
+        if time.monotonic() - self._last >= LINE_INTERVAL:
+            left = "" if seconds_left is None else f"{duration(seconds_left)} left"
+            self._say(f"{done}/{total} images", note, left)
+
+    def _say(self, *parts: str) -> None:
         self._last = time.monotonic()
-        parts = [f"{100 * done / total:.0f} %" if total else str(done), rate, note, left]
         self.line(f"  {self._title}: " + ", ".join(part for part in parts if part))
 
     def close(self) -> None:

@@ -15,7 +15,8 @@ from engine.errors import StoreError
 from engine.events import RunInfo
 from engine.report.page import machines, report_html
 from engine.report.plot import trade_off_svg
-from engine.report.tables import cells_csv, results_as_json, runs_csv
+from engine.report.section import sweep_plots
+from engine.report.tables import cells_csv, detail_csv, results_as_json, runs_csv
 from engine.results import Cell, Results, results_of, study_runs
 from engine.store.atomic import write_text
 
@@ -71,8 +72,9 @@ def write_report(
     Args:
         title: the study's.
         known: every run of the workspace by id.
-        destination: a folder for report.html, report.csv, runs.csv, report.json and trade-off.svg; or a file that
-            ends in .html, .csv, .json or .svg.
+        destination: a folder for report.html, report.csv, runs.csv, report.json, trade-off.svg and, where there is
+            something to fill them, attacks.csv, sweep.csv, warnings.csv and sweep.svg; or a file that ends in .html,
+            .csv, .json or .svg.
         source: the study, if at hand. Without it, or if the runs have other settings (as `--set` gives them), it is
             put together from the settings of the runs.
         comparisons: questions to answer; those of the study if left out.
@@ -107,7 +109,7 @@ def write_report(
 
 
 def report_files(results: Results, source: StudySource) -> dict[str, str]:
-    """The text of every file of a report by its name; the SVG of further evaluations is trade-off-2.svg and so on."""
+    """The text of every file of a report by its name; further plots of a kind are trade-off-2.svg and so on."""
     moment = time.time()
     made = {
         "report.html": report_html(
@@ -120,10 +122,14 @@ def report_files(results: Results, source: StudySource) -> dict[str, str]:
         ),
         "report.csv": cells_csv(results, source.command),
         "runs.csv": runs_csv(results),
+        **detail_csv(results),
         "report.json": _json(results, source, moment),
     }
-    for number, evaluation in enumerate(results.evaluations, start=1):
-        made[f"trade-off{f'-{number}' if number > 1 else ''}.svg"] = trade_off_svg(evaluation)
+    sweeps = [svg for evaluation in results.evaluations for svg in sweep_plots(evaluation)]
+    trade_offs = [trade_off_svg(evaluation) for evaluation in results.evaluations]
+    for kind, drawn in (("trade-off", trade_offs), ("sweep", sweeps)):
+        for number, svg in enumerate(drawn, start=1):
+            made[f"{kind}{f'-{number}' if number > 1 else ''}.svg"] = svg
     return made
 
 

@@ -17,10 +17,11 @@ from markupsafe import Markup
 import engine
 from engine.config import StudyConfig
 from engine.events import RunInfo
+from engine.report.detail import doubts_of
 from engine.report.plot import trade_off_svg
+from engine.report.section import claim_doubts, interval_text, section_of
 from engine.report.tables import Command
 from engine.results import MEASURE_TITLES, MEASURED, Cell, Comparison, Evaluation, Results
-from engine.statistics import Estimate
 from engine.store.run_folder import RunFolder
 from engine.wording import duration, percent
 from engine.wording import points as plain_points
@@ -62,7 +63,7 @@ def report_html(
         title=study.title,
         description=study.description.strip(),
         summary=_summary(results),
-        claims=[_claim(item) for item in results.comparisons],
+        claims=[_claim(item, results) for item in results.comparisons],
         evaluations=[_evaluation(item) for item in results.evaluations],
         method=_method(results),
         problems=_problems(results),
@@ -140,7 +141,7 @@ def _summary(results: Results) -> str:
     return "; ".join(parts) + "."
 
 
-def _claim(comparison: Comparison) -> dict[str, Any]:
+def _claim(comparison: Comparison, results: Results) -> dict[str, Any]:
     config, found = comparison.config, comparison.difference
     equal_clean = config.measure == "robust_at_equal_clean"
     figure = "no difference can be given"
@@ -162,7 +163,7 @@ def _claim(comparison: Comparison) -> dict[str, Any]:
             f"{MEASURE_TITLES[config.measure].capitalize()} of “{config.other}” minus “{config.baseline}”{at}; "
             f"expected: {config.expected}. {comparison.evaluation}"
         ),
-        "notes": comparison.notes,
+        "notes": [*comparison.notes, *claim_doubts(comparison, results)],
         "equal_clean": equal_clean,
         "baseline": config.baseline,
         "other": config.other,
@@ -191,20 +192,17 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
                 "k": "–" if cell.k is None else cell.k,
                 "seeds": len(cell.seeds),
                 "clean": percent(cell.clean.mean),
-                "clean_interval": _interval(cell.clean),
+                "clean_interval": interval_text(cell.clean),
                 "robust": percent(cell.robust.mean),
-                "robust_interval": _interval(cell.robust),
+                "robust_interval": interval_text(cell.robust),
+                "doubts": "; ".join(doubt.title for doubt in doubts_of(cell.runs)),
                 "front": "Pareto" if cell.name in evaluation.front else "",
                 "time": duration(cell.seconds),
             }
             for cell in evaluation.cells
         ],
+        "detail": section_of(evaluation),
     }
-
-
-def _interval(found: Estimate) -> str:
-    one = "*" if found.over == "images" else ""
-    return f"{percent(found.low)} to {percent(found.high)}{one}"
 
 
 def _method(results: Results) -> str:

@@ -8,27 +8,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from engine.report.drawing import (
+    BELOW,
+    LEFT,
+    LEGEND_ROW,
+    LEGEND_TOP,
+    RADIUS,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    coloured,
+    frame,
+    joined,
+    legend_row,
+    marker,
+    picture,
+    text,
+)  # fmt: skip
 from engine.results import Cell, Evaluation, Line
 from engine.statistics import Estimate
 
-#: Okabe & Ito's palette for all kinds of colour vision, without its yellow, which vanishes on white.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F")
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 3")
-#: Markers as polygons of radius 1; none is the circle.
-MARKERS: tuple[tuple[tuple[float, float], ...], ...] = (
-    (),
-    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
-    ((0, -1.25), (1.1, 0.8), (-1.1, 0.8)),
-    ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
-    ((0, 1.25), (1.1, -0.8), (-1.1, -0.8)),
-    ((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2),
-     (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
-    ((0, -1.25), (1.19, -0.39), (0.73, 1.0), (-0.73, 1.0), (-1.19, -0.39)),
-)  # fmt: skip
-
-WIDTH, LEFT, RIGHT, TOP, HEIGHT = 760.0, 66.0, 18.0, 14.0, 420.0
-LEGEND_TOP, LEGEND_ROW, BELOW = 66.0, 22.0, 8.0
-RADIUS = 5.0
+HEIGHT = 420.0
 LABEL_SIZE, LABEL_WIDTH, LABEL_HEIGHT = 11, 6.1, 12.0
 
 
@@ -62,37 +63,6 @@ class Box:
         return first <= last
 
 
-@dataclass(frozen=True)
-class Axis:
-    """A range of percent and where it lies on the page."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, percent: float) -> float:
-        """Place of a value."""
-        return self.start + (percent - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def kept(self, percent: float) -> float:
-        """Place of a value, or of the end of the axis beyond which it lies."""
-        return self.at(min(max(percent, self.low), self.high))
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round values along the axis, four to nine of them."""
-        step = tick_step(self.high - self.low)
-        first = math.ceil(self.low / step - 1e-9)
-        return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
-
-
-def tick_step(span: float) -> float:
-    """Distance of ticks, 1, 2 or 5 times a power of ten, that gives four to nine over a span."""
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    return max(step for step in (power, 2 * power, 5 * power) if step <= span / 4)
-
-
 def trade_off_svg(evaluation: Evaluation, *, title: str = "") -> str:
     """Draw the cells of an evaluation as a picture of its own, legend included.
 
@@ -103,19 +73,14 @@ def trade_off_svg(evaluation: Evaluation, *, title: str = "") -> str:
     height = TOP + HEIGHT + LEGEND_TOP + LEGEND_ROW * (len(evaluation.lines) + 1) + BELOW
     heading = title or "Clean against robust accuracy"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}" '
-        f'height="{height:g}" role="img" color="#1c1f23" font-family="system-ui, Segoe UI, Helvetica, Arial, '
-        f'sans-serif" font-size="12" class="trade-off">',
-        f"<title>{escape(heading)}</title>",
-        f"<desc>{escape(_described(evaluation))}</desc>",
-        *_frame(evaluation, across, upward),
+        *frame(across, upward, "Clean accuracy (%)", f"Robust accuracy (%), {evaluation.attack}"),
         *_front(evaluation, across, upward),
     ]
     for number, line in enumerate(evaluation.lines):
-        parts += _drawn(evaluation, line, number, across, upward)
+        parts += _drawn(line, number, across, upward)
     parts += _labels(evaluation, across, upward)
     parts += _legend(evaluation)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return picture("trade-off", height, heading, _described(evaluation), parts)
 
 
 def _axis(estimates: Sequence[Estimate], start: float, end: float) -> Axis:
@@ -137,34 +102,6 @@ def _described(evaluation: Evaluation) -> str:
     return f"{evaluation.title}. {cells}."
 
 
-def _frame(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]:
-    bottom, right = TOP + HEIGHT, WIDTH - RIGHT
-    yield '<g stroke="currentColor" stroke-opacity="0.16" stroke-width="1">'
-    for tick in across.ticks:
-        x = across.at(tick)
-        yield f'<line x1="{x:.1f}" y1="{TOP:g}" x2="{x:.1f}" y2="{bottom:g}"/>'
-    for tick in upward.ticks:
-        y = upward.at(tick)
-        yield f'<line x1="{LEFT:g}" y1="{y:.1f}" x2="{right:g}" y2="{y:.1f}"/>'
-    yield "</g>"
-    yield (
-        f'<path d="M{LEFT:g} {TOP:g}V{bottom:g}H{right:g}" fill="none" stroke="currentColor" '
-        'stroke-opacity="0.6"/>'
-    )
-    yield '<g fill="currentColor">'
-    for tick in across.ticks:
-        yield _text(across.at(tick), bottom + 18, f"{tick:g}", "middle")
-    for tick in upward.ticks:
-        yield _text(LEFT - 8, upward.at(tick) + 4, f"{tick:g}", "end")
-    yield _text((LEFT + right) / 2, bottom + 40, "Clean accuracy (%)", "middle")
-    middle = TOP + HEIGHT / 2
-    yield (
-        f'<text x="18" y="{middle:g}" text-anchor="middle" transform="rotate(-90 18 {middle:g})">'
-        f"Robust accuracy (%), {escape(evaluation.attack)}</text>"
-    )
-    yield "</g>"
-
-
 def _front(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]:
     points = sorted(
         _place(cell, across, upward) for cell in evaluation.cells if cell.name in evaluation.front
@@ -181,14 +118,10 @@ def _front(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]:
     yield "</g>"
 
 
-def _drawn(evaluation: Evaluation, line: Line, number: int, across: Axis, upward: Axis) -> Iterator[str]:
-    colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+def _drawn(line: Line, number: int, across: Axis, upward: Axis) -> Iterator[str]:
     places = [_place(cell, across, upward) for cell in line.cells]
-    yield f'<g stroke="{colour}" fill="{colour}">'
-    if len(places) > 1:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        yield f'<polyline points="{path}" fill="none" stroke-width="1.8"{dashes}/>'
+    yield coloured(number)
+    yield from joined(places, number)
     for cell, (x, y) in zip(line.cells, places, strict=True):
         yield "<g>"
         yield f"<title>{escape(_tooltip(cell))}</title>"
@@ -198,17 +131,9 @@ def _drawn(evaluation: Evaluation, line: Line, number: int, across: Axis, upward
             f'<path d="M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {low:.1f}V{high:.1f}" fill="none" '
             'stroke-width="1" stroke-opacity="0.6"/>'
         )
-        yield _marker(x, y, number)
+        yield marker(x, y, number)
         yield "</g>"
     yield "</g>"
-
-
-def _marker(x: float, y: float, number: int) -> str:
-    corners = MARKERS[number % len(MARKERS)]
-    if not corners:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS:g}" stroke="none"/>'
-    path = " ".join(f"{x + RADIUS * right:.1f},{y + RADIUS * down:.1f}" for right, down in corners)
-    return f'<polygon points="{path}" stroke="none"/>'
 
 
 def point_label(cell: Cell, line: Line) -> str:
@@ -249,7 +174,7 @@ def _labels(evaluation: Evaluation, across: Axis, upward: Axis) -> Iterator[str]
                     f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{near_x:.1f}" y2="{near_y:.1f}" '
                     'stroke="currentColor" stroke-opacity="0.5" stroke-width="0.8"/>'
                 )
-            yield _text((spot.x0 + spot.x1) / 2, spot.y1 - 2.5, label, "middle")
+            yield text((spot.x0 + spot.x1) / 2, spot.y1 - 2.5, label, "middle")
     yield "</g>"
 
 
@@ -282,15 +207,7 @@ def _free_spot(
 def _legend(evaluation: Evaluation) -> Iterator[str]:
     y = TOP + HEIGHT + LEGEND_TOP
     for number, line in enumerate(evaluation.lines):
-        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-        yield f'<g stroke="{colour}" fill="{colour}">'
-        if len(line.cells) > 1:
-            dashes = f' stroke-dasharray="{dash}"' if dash else ""
-            yield (
-                f'<line x1="{LEFT:g}" y1="{y:g}" x2="{LEFT + 36:g}" y2="{y:g}" stroke-width="1.8"{dashes}/>'
-            )
-        yield _marker(LEFT + 18, y, number) + "</g>"
-        yield _text(LEFT + 46, y + 4, line.name, "start", ' fill="currentColor"')
+        yield from legend_row(y, number, line.name, stroke=len(line.cells) > 1)
         y += LEGEND_ROW
     yield (
         f'<circle cx="{LEFT + 18:g}" cy="{y:g}" r="{RADIUS + 4.5:g}" fill="none" stroke="currentColor" '
@@ -302,7 +219,7 @@ def _legend(evaluation: Evaluation) -> Iterator[str]:
         for over, words in (("seeds", "over seeds (Student-t)"), ("images", "of a single run (Wilson)"))
         if over in bars
     )
-    yield _text(
+    yield text(
         LEFT + 46,
         y + 4,
         f"Pareto front of the means; bars: 95 % interval {told}",
@@ -321,7 +238,3 @@ def _tooltip(cell: Cell) -> str:
         for item in (cell.clean, cell.robust)
     )
     return f"{cell.name}: clean {clean}, robust {robust}"
-
-
-def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(words)}</text>'

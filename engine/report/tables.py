@@ -6,9 +6,11 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from engine.events import AttackResult, Interval, RunInfo
+from engine.report.detail import doubts_of
 from engine.results import Cell, Comparison, Evaluation, Results
 from engine.statistics import Estimate
 from engine.wording import NOTHING
@@ -16,12 +18,21 @@ from engine.wording import NOTHING
 CELL_COLUMNS = (
     "data", "attack", "images", "cell", "line", "pretraining", "transfer", "k", "seeds", "interval_over",
     "clean_accuracy", "clean_low", "clean_high", "robust_accuracy", "robust_low", "robust_high", "pareto",
-    "seconds", "seconds_in_all", "command",
+    "seconds", "seconds_in_all", "command", "warnings",
 )  # fmt: skip
 RUN_COLUMNS = (
     "run", "cell", "seed", "state", "reason", "started_from", "data", "attack", "images",
     "clean_accuracy", "clean_low", "clean_high", "robust_accuracy", "robust_low", "robust_high", "seconds",
+    "any_step_accuracy", "any_step_low", "any_step_high", "warnings",
 )  # fmt: skip
+MEMBER_COLUMNS = (
+    "run", "cell", "seed", "number", "attack", "attacked", "robust_accuracy", "robust_low", "robust_high",
+    "any_step_accuracy", "any_step_low", "any_step_high", "seconds",
+)  # fmt: skip
+SWEEP_COLUMNS = (
+    "run", "cell", "seed", "attack", "epsilon", "steps", "robust_accuracy", "robust_low", "robust_high",
+)  # fmt: skip
+WARNING_COLUMNS = ("run", "cell", "seed", "code", "title", "evidence", "advice")
 
 #: Gives the command that makes a cell again.
 Command = Callable[[Cell], str]
@@ -52,6 +63,7 @@ def cells_csv(results: Results, command: Command) -> str:
                     _known(cell.pretraining), _known(cell.transfer), cell.k, " ".join(map(str, cell.seeds)),
                     cell.robust.over, *_figures(cell.clean), *_figures(cell.robust),
                     int(cell.name in evaluation.front), cell.seconds, cell.seconds_in_all, command(cell),
+                    " ".join(doubt.code for doubt in doubts_of(cell.runs)),
                 )
             )  # fmt: skip
     return _csv(CELL_COLUMNS, rows)
@@ -67,11 +79,46 @@ def runs_csv(results: Results) -> str:
         if run.result is not None:
             figures = [run.result.data, run.result.attack, run.result.samples]
             for share in (run.result.clean_accuracy, run.result.robust_accuracy):
-                figures += [share.value, share.low, share.high]
+                figures += _bounds(share)
+        any_step = run.result.robust_at_any_step if run.result else None
+        warnings = run.result.warnings if run.result else ()
         rows.append(
-            (run.id, run.name, run.config.seed, run.state, run.reason, run.parent, *figures, run.seconds)
-        )
+            (
+                run.id, run.name, run.config.seed, run.state, run.reason, run.parent, *figures, run.seconds,
+                *_bounds(any_step), " ".join(warning.code for warning in warnings),
+            )
+        )  # fmt: skip
     return _csv(RUN_COLUMNS, rows)
+
+
+def detail_csv(results: Results) -> dict[str, str]:
+    """Single attacks, sweeps and warnings by the name of their file, one row each; only files that have rows."""
+    tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
+        "attacks.csv": (MEMBER_COLUMNS, []),
+        "sweep.csv": (SWEEP_COLUMNS, []),
+        "warnings.csv": (WARNING_COLUMNS, []),
+    }
+    for cell in results.cells:
+        for run in cell.runs:
+            if run.result is None:
+                continue
+            of = (run.id, run.name, run.config.seed)
+            tables["attacks.csv"][1].extend(
+                (
+                    *of, number, member.title, member.attacked, *_bounds(member.robust_accuracy),
+                    *_bounds(member.robust_at_any_step), member.seconds,
+                )
+                for number, member in enumerate(run.result.members, start=1)
+            )  # fmt: skip
+            tables["sweep.csv"][1].extend(
+                (*of, run.result.attack, point.epsilon, point.steps or None, *_bounds(point.robust_accuracy))
+                for point in run.result.sweep
+            )
+            tables["warnings.csv"][1].extend(
+                (*of, warning.code, warning.title, warning.evidence, warning.advice)
+                for warning in run.result.warnings
+            )
+    return {name: _csv(head, rows) for name, (head, rows) in tables.items() if rows}
 
 
 def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -155,17 +202,12 @@ def _run(run: RunInfo) -> dict[str, Any]:
 
 
 def _result(result: AttackResult) -> dict[str, Any]:
-    return {
-        "data": result.data,
-        "attack": result.attack,
-        "images": result.samples,
-        "clean_accuracy": _interval(result.clean_accuracy),
-        "robust_accuracy": _interval(result.robust_accuracy),
-    }
+    plain = asdict(result)
+    return {"images": plain.pop("samples"), **plain}
 
 
-def _interval(share: Interval) -> dict[str, float]:
-    return {"value": share.value, "low": share.low, "high": share.high}
+def _bounds(share: Interval | None) -> tuple[float | None, ...]:
+    return (share.value, share.low, share.high) if share else (None, None, None)
 
 
 def _estimate(found: Estimate) -> dict[str, Any]:

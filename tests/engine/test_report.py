@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,14 +21,24 @@ from hypothesis import strategies as st
 from engine import api
 from engine.config import ComparisonConfig, InspectionConfig, StudyConfig, dump_study, parse_study
 from engine.errors import StoreError
-from engine.events import Exported, RequestFailed, RunInfo
+from engine.events import (
+    AttackResult,
+    AttackWarning,
+    Exported,
+    MemberResult,
+    RequestFailed,
+    RunInfo,
+    SweepResult,
+)
 from engine.report import StudySource, report_files, write_report
+from engine.report.detail import detail_of, doubts_of
+from engine.report.drawing import tick_step
 from engine.report.page import machines
-from engine.report.plot import Box, tick_step, trade_off_svg
+from engine.report.plot import Box, trade_off_svg
 from engine.results import results_of
 from engine.store.run_folder import RunFolder
 from engine.store.workspace import Workspace
-from tests.engine.study_results import by_id, pretrained, run_info, study_of_two_lines, transferred
+from tests.engine.study_results import by_id, pretrained, run_info, share, study_of_two_lines, transferred
 
 EVIL = "<script>alert('x')</script> \"&k=1"
 QUESTION = ComparisonConfig(
@@ -150,11 +161,11 @@ def test_that_csv_and_json_hold_the_same_figures(files: dict[str, str]) -> None:
     for row, cell in zip(table, evaluation["cells"], strict=True):
         assert (row["cell"], row["line"], row["k"]) == (cell["name"], cell["line"], str(cell["k"] or ""))
         assert row["seeds"] == " ".join(map(str, cell["seeds"]))
-        for share in ("clean", "robust"):
-            found = cell[f"{share}_accuracy"]
-            assert float(row[f"{share}_accuracy"]) == found["mean"]
-            assert float(row[f"{share}_low"]) == found["low"]
-            assert float(row[f"{share}_high"]) == found["high"]
+        for kind in ("clean", "robust"):
+            found = cell[f"{kind}_accuracy"]
+            assert float(row[f"{kind}_accuracy"]) == found["mean"]
+            assert float(row[f"{kind}_low"]) == found["low"]
+            assert float(row[f"{kind}_high"]) == found["high"]
         assert bool(int(row["pareto"])) == cell["pareto"] and row["command"] == cell["command"]
     runs = {row["run"]: row for row in csv.DictReader(io.StringIO(files["runs.csv"]))}
     told = {run["id"]: run for cell in evaluation["cells"] for run in cell["runs"]}
@@ -333,3 +344,181 @@ def test_that_a_session_writes_the_report_of_its_workspace_or_says_why_not(tmp_p
     assert answers[0] == Exported(str(tmp_path / "report"))
     assert "30.0" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert isinstance(answers[1], RequestFailed) and "'Other'" in answers[1].message
+
+
+MASKED = AttackWarning(
+    "gradient_masking", "Signs of <i>gradient</i> masking", "Square broke 12 images that APGD-T left",
+    "Trust the lowest figure & look for what hides the gradient.",
+)  # fmt: skip
+RADII = {4: 0.52, 8: 0.41, 16: 0.20, 32: 0.0}
+
+
+def evaluated(run: RunInfo, *, warnings: tuple[AttackWarning, ...] = (), **more: object) -> RunInfo:
+    """The run with two single attacks, a sweep over epsilon and over steps, and these warnings."""
+    result = run.result
+    assert isinstance(result, AttackResult)
+    robust = result.robust_accuracy
+    told = {
+        "members": (
+            MemberResult("APGD-CE-100", 860, share(robust.value + 0.04), None, 61.0),
+            MemberResult("APGD-T-100", 450, robust, None, 402.0),
+        ),
+        "sweep": (
+            *(SweepResult(radius / 255, 20, share(value)) for radius, value in RADII.items()),
+            SweepResult(8 / 255, 100, share(0.39)),
+        ),
+        "warnings": warnings,
+        "notes": ("FAB-T is left out",),
+    }
+    return replace(run, result=replace(result, **(told | more)))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def detailed() -> list[RunInfo]:
+    """Two seeds of one cell with an evaluation in detail, and a plain cell beside it."""
+    first, second = (run_info(transferred("A", seed), (0.86, 0.41 + 0.02 * seed)) for seed in (0, 1))
+    plain = run_info(transferred("B", method="full"), (0.9, 0.3))
+    return [
+        evaluated(first, warnings=(MASKED,)),
+        evaluated(second, warnings=(replace(MASKED, evidence="12 of 200 gradients are 0"),)),
+        plain,
+    ]
+
+
+def test_that_single_attacks_sweep_and_warnings_of_a_cell_are_means_over_its_seeds(
+    detailed: list[RunInfo],
+) -> None:
+    detail = detail_of(detailed[:2])
+    assert detail is not None and detail.worth_telling
+    assert [(member.title, member.attacked, member.seconds) for member in detail.members] == [
+        ("APGD-CE-100", 860, 61.0), ("APGD-T-100", 450, 402.0),
+    ]  # fmt: skip
+    assert [member.robust.mean for member in detail.members] == pytest.approx([0.46, 0.42])
+    assert {member.robust.over for member in detail.members} == {"seeds"}
+    assert [round(255 * point.epsilon) for point in detail.by_epsilon] == [4, 8, 16, 32]
+    assert [point.steps for point in detail.by_steps] == [20, 100]
+    assert [point.robust.mean for point in detail.by_steps] == pytest.approx([0.41, 0.39])
+    (doubt,) = detail.doubts
+    assert [(run.config.seed, text) for run, text in doubt.evidence] == [
+        (0, "Square broke 12 images that APGD-T left"), (1, "12 of 200 gradients are 0"),
+    ]  # fmt: skip
+    assert detail.notes == ("FAB-T is left out",)
+
+
+def test_that_the_headline_takes_its_place_in_a_sweep_that_lacks_it(detailed: list[RunInfo]) -> None:
+    result = detailed[0].result
+    assert result is not None
+    others = tuple(point for point in result.sweep if point.epsilon != 8 / 255)
+    detail = detail_of([replace(detailed[0], result=replace(result, sweep=others))])
+    assert detail is not None
+    assert [round(100 * point.robust.mean) for point in detail.by_epsilon] == [52, 41, 20, 0]
+    assert detail.by_steps == ()
+
+
+def test_that_one_attack_with_one_figure_has_nothing_more_to_tell(detailed: list[RunInfo]) -> None:
+    plain = detailed[2]
+    alone = (MemberResult("PGD-20", 860, plain.result.robust_accuracy, plain.result.robust_accuracy, 3.0),)  # type: ignore[union-attr]
+    same = evaluated(plain, members=alone, sweep=(), notes=(), robust_at_any_step=share(0.3))
+    differs = evaluated(plain, members=alone, sweep=(), notes=(), robust_at_any_step=share(0.29))
+    found = [detail_of([run]) for run in (plain, same, differs)]
+    assert [detail.worth_telling for detail in found if detail] == [False, False, True]
+    assert detail_of([run_info(pretrained())]) is None and doubts_of([run_info(pretrained())]) == ()
+
+
+def test_that_a_sweep_or_kept_examples_split_no_cell() -> None:
+    runs = [
+        run_info(transferred("A", 0), (0.8, 0.4)),
+        run_info(transferred("A", 1, attack={"sweep_epsilon": [0.1], "sweep_steps": [3]}), (0.8, 0.4)),
+        run_info(transferred("A", 2, attack={"examples": 0, "batch_size": 10}), (0.8, 0.4)),
+    ]
+    (cell,) = results_of(runs, by_id(runs)).cells
+    assert cell.seeds == (0, 1, 2)
+
+
+def test_that_the_page_tells_an_evaluation_in_detail_and_marks_doubtful_figures(
+    detailed: list[RunInfo], tmp_path: Path
+) -> None:
+    question = ComparisonConfig(title="A keeps more", baseline="B", other="A", measure="robust_accuracy")
+    page = Page(made(detailed, tmp_path / "report", comparisons=[question])["report.html"])
+    text = " ".join(page.text.split())
+    assert "! 42.0 " in text and "! 30.0 " not in text
+    assert [attributes.get("title") for tag, attributes in page.tags if tag == "abbr"] == [MASKED.title]
+    assert "There are reasons to doubt this figure" in text
+    assert "APGD-CE-100 860 46.0 33.3 to 58.7 1 min 01 s" in text
+    assert "APGD-T-100 450 42.0 29.3 to 54.7 6 min 42 s" in text
+    head = "Robust % by epsilon cell0 (clean)4/2558/25516/25532/255 A 86.0"
+    assert head in text.replace("86.0 to 86.0", ""), text
+    assert "Robust % by steps cell20100 A 41.0" in text
+    assert "A, seed 0: Square broke 12 images" in text and "A, seed 1: 12 of 200 gradients are 0" in text
+    assert f"What to do: {MASKED.advice}" in text and "Note: FAB-T is left out" in text
+    assert f"Note: figures behind this carry warnings ({MASKED.title}), see the evaluation in detail." in text
+    assert not {"script", "i", "img", "link"} & {tag for tag, _ in page.tags}
+
+
+def test_that_a_page_without_details_has_no_section_for_them(files: dict[str, str]) -> None:
+    assert "Evaluation in detail" not in files["report.html"]
+    assert "reasons to doubt" not in files["report.html"]
+
+
+def test_that_the_sweep_is_drawn_with_its_intervals_where_the_axes_say(
+    detailed: list[RunInfo], tmp_path: Path
+) -> None:
+    one = [detailed[0]]
+    root = ElementTree.fromstring(made(one, tmp_path / "report")["sweep.svg"])
+    titles = [node.text or "" for node in root.iter() if node.tag.endswith("title")]
+    assert titles[0] == "Robust accuracy against epsilon, PGD-20, Linf 8/255, 1 restart"
+    low, high = 100 * share(0.41).low, 100 * share(0.41).high
+    assert f"A: epsilon 8/255 41.0 % ({low:.1f} to {high:.1f})" in titles
+    places = [
+        (float(node.get("cx", "")), float(node.get("cy", "")))
+        for node in root.iter()
+        if node.tag.endswith("circle")
+    ]
+    drawn = places[:5]  # the sixth stands in the legend
+    assert len(places) == 6 and drawn == sorted(drawn)
+    texts = {node.text: node for node in root.iter() if node.tag.endswith("text")}
+    # Places of ticks give the scale of either axis; those of the points must follow it.
+    across = [float(texts[tick].get("x", "")) for tick in ("10", "30")]
+    found = [10 + (x - across[0]) / (across[1] - across[0]) * 20 for x, _ in drawn]
+    assert found == pytest.approx([0, 4, 8, 16, 32], abs=0.02)
+    upward = [float(texts[tick].get("y", "")) for tick in ("20", "60")]
+    shares = [20 + (y + 4 - upward[0]) / (upward[1] - upward[0]) * 40 for _, y in drawn]
+    assert shares == pytest.approx([86, 52, 41, 20, 0], abs=0.1)
+    bars = [
+        node.get("d", "")
+        for node in root.iter()
+        if node.tag.endswith("path") and "V" in node.get("d", "") and "H" not in node.get("d", "")
+    ]
+    assert len(bars) == 5
+
+
+def test_that_more_cells_than_colours_take_several_pictures(detailed: list[RunInfo], tmp_path: Path) -> None:
+    runs = [
+        evaluated(run_info(transferred(f"cell {number}", method="full", epochs=number + 1), (0.8, 0.4)))
+        for number in range(8)
+    ]
+    found = made(runs, tmp_path / "report")
+    assert found["sweep.svg"].count("cell 7") == 0 and "cell 7" in found["sweep-2.svg"]
+    assert found["report.html"].count('class="sweep"') == 2
+
+
+def test_that_csv_and_json_hold_single_attacks_sweep_and_warnings(
+    detailed: list[RunInfo], tmp_path: Path
+) -> None:
+    found = made(detailed, tmp_path / "report")
+    table = {name: list(csv.DictReader(io.StringIO(found[name]))) for name in found if name.endswith(".csv")}
+    assert [(row["seed"], row["number"], row["attack"], row["attacked"]) for row in table["attacks.csv"]] == [
+        ("0", "1", "APGD-CE-100", "860"), ("0", "2", "APGD-T-100", "450"),
+        ("1", "1", "APGD-CE-100", "860"), ("1", "2", "APGD-T-100", "450"),
+    ]  # fmt: skip
+    assert len(table["sweep.csv"]) == 10 and float(table["sweep.csv"][0]["epsilon"]) == 4 / 255
+    assert [row["evidence"] for row in table["warnings.csv"]] == [
+        "Square broke 12 images that APGD-T left", "12 of 200 gradients are 0",
+    ]  # fmt: skip
+    assert [row["warnings"] for row in table["report.csv"]] == ["gradient_masking", ""]
+    assert [row["warnings"] for row in table["runs.csv"]] == ["gradient_masking", "gradient_masking", ""]
+    (evaluation,) = json.loads(found["report.json"])["evaluations"]
+    result = evaluation["cells"][0]["runs"][0]["result"]
+    assert result["members"][1]["robust_accuracy"]["value"] == 0.41 and result["images"] == 1000
+    assert [point["steps"] for point in result["sweep"]] == [20, 20, 20, 20, 100]
+    assert result["warnings"][0]["advice"] == MASKED.advice and result["notes"] == ["FAB-T is left out"]
