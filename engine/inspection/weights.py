@@ -12,7 +12,7 @@ from engine.config import AttackConfig, DataConfig, RunConfig
 from engine.control import RunControl
 from engine.data import load_domain
 from engine.device import exact_float32
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, ConfigError, Problem
 from engine.evaluation.probe import Probe
 from engine.events import RunInfo, RunRecord, StageLayout
 from engine.inspection.layers import measure
@@ -39,8 +39,12 @@ def inspect_weights(
         A record with one row of the layers table, as if measured at the end of a training.
 
     Raises:
-        CartlError: the file or the data cannot be read, or do not fit each other.
+        CartlError: the file or the data cannot be read, or do not fit each other; the attack is a composition or
+            made on another network.
     """
+    if attack.name not in attacks or attack.applies("surrogate"):
+        reason = f"layers are inspected with one attack on the network itself, not with {attack.label}; take pgd"
+        raise ConfigError([Problem("attack", reason)])
     tensors, metadata = load_weights(path)
     spec = ModelSpec.from_metadata(metadata)
     domain = load_domain(data or spec.data, data_root=data_root)
