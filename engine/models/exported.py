@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import CheckpointError, DamagedFileError
-from engine.models.operators import MAX_NUMBER, operator, refused, require_evaluation_mode
+from engine.models.operators import arithmetic, operator, refused, require_evaluation_mode
 from engine.models.programs import ProgramNetwork, register
 from engine.store.exported import SCALAR_TYPES, ExportedProgram
 
@@ -210,19 +210,11 @@ def _compiled(nodes: list[dict[str, Any]], output: str) -> tuple[_Step, ...]:
 
 def _function(target: str) -> Callable[..., Any]:
     if target in _SIZES:
-        return partial(_arithmetic, _SIZES[target])
+        return partial(arithmetic, _SIZES[target])
     found = _ATEN.fullmatch(target)
     if found is None:
         raise refused(target)
     return operator(found[1], found[2])
-
-
-def _arithmetic(function: Callable[..., Any], *numbers: Any) -> Any:
-    """Sizes are 64-bit numbers; anything else could be made to fill the memory."""
-    result = function(*numbers) if all(isinstance(number, int | float) for number in numbers) else None
-    if result is None or abs(result) > MAX_NUMBER:
-        raise ValueError("arithmetic on something else than sizes")
-    return result
 
 
 def _by_name(entry: dict[str, Any], function: Callable[..., Any]) -> bool:

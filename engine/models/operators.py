@@ -82,6 +82,18 @@ def operator(name: str, overload: str = "") -> Callable[..., Any]:
     return found
 
 
+def arithmetic(function: Callable[..., Any], *numbers: Any) -> Any:
+    """The result of arithmetic on sizes.
+
+    Raises:
+        ValueError: it is not about numbers of 64 bits, and could be made to fill the memory.
+    """
+    result = function(*numbers) if all(isinstance(number, int | float) for number in numbers) else None
+    if result is None or (isinstance(result, int) and abs(result) > MAX_NUMBER):
+        raise ValueError("arithmetic on something else than sizes")
+    return result
+
+
 def refused(asked: object) -> Exception:
     """The error for a program that asks for something else than tensor algebra."""
     return refusal(
