@@ -60,11 +60,11 @@ def dlr(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
 
     Untargeted it needs 3 classes, targeted 4. Source: Croce & Hein, ICML 2020, equations 6 and 7.
     """
-    ordered = logits.sort(dim=1).values
     if targets is None:
-        return -margin(logits, labels) / (ordered[:, -1] - ordered[:, -3] + DLR_GUARD)
-    spread = ordered[:, -1] - 0.5 * (ordered[:, -3] + ordered[:, -4])
-    return margin_loss(logits, labels, targets) / (spread + DLR_GUARD)
+        first, _, third = logits.topk(3, dim=1).values.unbind(1)
+        return -margin(logits, labels) / (first - third + DLR_GUARD)
+    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(1)
+    return margin_loss(logits, labels, targets) / (first - 0.5 * (third + fourth) + DLR_GUARD)
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin_loss, "dlr": dlr}
