@@ -15,17 +15,26 @@ from engine.events import (
     RunInfo,
     RunRecord,
     StageLayout,
+    SweepResult,
     TableName,
 )
+from engine.statistics import wilson
 
 #: Points drawn per curve at most; more cost time and show nothing on a screen.
 MAX_POINTS = 2000
-#: The column that orders the rows of each table.
-ORDER: dict[TableName, str] = {"steps": "step", "epochs": "epoch", "layers": "step", "samples": "sample"}
+#: The column that orders the rows of each table; "" for a table that comes as a whole.
+ORDER: dict[TableName, str] = {
+    "steps": "step", "epochs": "epoch", "layers": "step",
+    "samples": "sample", "clean": "row", "attempts": "row", "sweep": "", "examples": "",
+}  # fmt: skip
 
 
 class GrowingTable:
-    """Columns that grow at the end, [T] or [T, N]; room doubles, so adding a row costs constant time."""
+    """Columns that grow at the end, [T] or [T, N]; room doubles, so adding a row costs constant time.
+
+    Args:
+        order: the column that orders the rows; with "" every addition replaces what was there.
+    """
 
     def __init__(self, order: str) -> None:
         self._order = order
@@ -46,10 +55,12 @@ class GrowingTable:
             columns: name -> [t] or [t, N], one of them the ordering column.
         """
         arrays = {name: np.asarray(values) for name, values in columns.items()}
-        key = arrays.get(self._order)
+        key = arrays.get(self._order) if self._order else next(iter(arrays.values()), None)
         if key is None or not len(key):
             return
-        if self._rows and key[0] <= self._room[self._order][self._rows - 1]:
+        if not self._order:
+            self._rows = 0
+        elif self._rows and key[0] <= self._room[self._order][self._rows - 1]:
             self._rows = int(np.searchsorted(self._room[self._order][: self._rows], key[0]))
         end = self._rows + len(key)
         for name, values in arrays.items():
@@ -111,12 +122,13 @@ class RunData:
                 live = self._tables.pop((stage, name), None)
                 table = self._table(stage, name)
                 table.append(columns)
-                if live is None or not len(live):
+                if live is None or not len(live) or (not ORDER[name] and len(table)):
                     continue
                 newest = table.columns()[ORDER[name]][-1] if len(table) else -np.inf
                 kept = live.columns()
-                fresh = kept[ORDER[name]] > newest
+                fresh = kept[ORDER[name]] > newest if ORDER[name] else slice(None)
                 table.append({column: values[fresh] for column, values in kept.items()})
+        self.attack = self.attack or record.attack
         self.weights = record.weights
         self.log = record.log
         self.from_files = True
@@ -126,6 +138,42 @@ class RunData:
         """Columns of one table of a stage, [T] or [T, N]; empty if there are no rows yet."""
         found = self._tables.get((stage, table))
         return found.columns() if found is not None and len(found) else {}
+
+    def verdicts(self) -> dict[str, np.ndarray]:
+        """The attacked images so far: columns label [M], clean_correct [M], and robust [M] once an attack has begun.
+
+        While the attack computes, an image counts as robust if nothing has broken it so far.
+        """
+        if samples := self.columns("attack", "samples"):
+            return {name: samples[name] for name in ("label", "clean_correct", "robust")}
+        clean = self.columns("attack", "clean")
+        if not clean:
+            return {}
+        found = {"label": clean["label"], "clean_correct": clean["correct"]}
+        if self.columns("attack", "attempts"):
+            found["robust"] = self._robust_at(0)
+        return found
+
+    def sweep(self) -> tuple[SweepResult, ...]:
+        """Robust accuracy at the radii and numbers of steps that are measured so far, the headline's among them."""
+        if self.info.result is not None:
+            return self.info.result.sweep
+        layout, attempts = self.layouts.get("attack"), self.columns("attack", "attempts")
+        if layout is None or len(layout.points) < 2 or not attempts:
+            return ()
+        # Points are measured in order, so those before the newest attempt's are done.
+        found = []
+        for number, point in enumerate(layout.points[: int(attempts["point"][-1])]):
+            robust = self._robust_at(number)
+            share = wilson(int(robust.sum()), len(robust))
+            found.append(SweepResult(point.epsilon, point.steps, share))
+        return tuple(sorted(found, key=lambda result: (result.epsilon, result.steps)))
+
+    def _robust_at(self, point: int) -> np.ndarray:
+        """[M] whether each image, in the order of attack, was right and no attempt at a point has broken it so far."""
+        clean, attempts = self.columns("attack", "clean"), self.columns("attack", "attempts")
+        broke = (attempts["point"] == point) & attempts["broken"].astype(bool)
+        return clean["correct"].astype(bool) & ~np.isin(clean["sample"], attempts["sample"][broke])
 
     def stages(self) -> tuple[StageName, ...]:
         """Stages that have begun, in order."""

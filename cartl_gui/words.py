@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from datetime import datetime, timedelta
+from typing import get_args
 
-from engine.config import RunConfig, Settings, format_ratio
+from engine.config import ATTACKS, NORM_TITLES, ArchitectureName, RunConfig, Settings, format_ratio
 from engine.events import Interval, RunInfo
 from engine.statistics import Estimate
 
@@ -45,7 +46,14 @@ CHOICE_WORDS = {
     "last": "Last",
     "best": "Best on held-out images",
     "best_on_training_batches": "Best on training batches",
-    "pgd": "PGD",
+    **{name: facts.title for name, facts in ATTACKS.items()},
+    **NORM_TITLES,
+    "rand": "Rand, for random outputs",
+    "cross_entropy": "Cross-entropy",
+    "margin": "Logit margin",
+    "dlr": "DLR",
+    "last_step": "The last step",
+    "any_step": "Any step",
     "one_cycle": "One cycle",
     "cuda": "CUDA",
     "mps": "MPS (Apple)",
@@ -53,6 +61,15 @@ CHOICE_WORDS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
 }
+
+#: Networks of other programs; "" is a file that needs none to be named.
+CHOICE_WORDS |= {
+    "": "None: the file is a whole program",
+    "preact_resnet": "Pre-activation ResNet",
+    "preact_resnet_raw_shortcut": "Pre-activation ResNet (Wong et al.)",
+    "cartl": "CARTL authors' network",
+}
+CHOICE_WORDS = {name: f"{name} (torchvision)" for name in get_args(ArchitectureName)} | CHOICE_WORDS
 
 _SYMBOLS = {"lambda": "λ", "beta": "β", "1/lambda": "1/λ"}
 

@@ -25,7 +25,8 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui.bridge import EngineBridge
-from cartl_gui.forms.fields import LABEL_WIDTH, FieldRow, specs_of
+from cartl_gui.forms.fields import LABEL_WIDTH, FieldRow
+from cartl_gui.forms.specs import specs_of
 from cartl_gui.widgets import WrappedLabel
 from engine.api import IMPORTING, RECOGNISING, import_destination
 from engine.config import DataConfig, ImportConfig, validate

@@ -3,206 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
-from cartl_gui import theme, words
-from cartl_gui.forms.fields import FieldRow, FieldSpec, specs_of
-from cartl_gui.widgets import ElidedLabel, WrappedLabel
+from cartl_gui import words
+from cartl_gui.forms.fields import WEIGHTS_SUFFIXES, FieldRow
+from cartl_gui.forms.groups import FieldGroup, Section
+from cartl_gui.forms.specs import FieldSpec, specs_of
+from cartl_gui.widgets import WrappedLabel
 from engine.config import STAGES, RunConfig, Settings, problems_of
 from engine.errors import Problem
 
 #: Sections of the form: key, title, settings of the run that it holds.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("run", "Run", ("name", "seed", "start_from")),
-    ("data", "Data and model", ("model", "source", "target")),
+    ("data", "Data and model", ("checkpoint", "model", "source", "target")),
     ("pretraining", "1  Pre-training", ("pretraining",)),
     ("finetuning", "2  Transfer", ("finetuning",)),
     ("attack", "3  Attack", ("attack",)),
     ("machine", "Machine and measuring", ("machine", "inspection")),
 )
-
-
-class FieldGroup(QWidget):
-    """The rows of one settings class, its groups below them, and a fold for advanced settings."""
-
-    changed = Signal()
-
-    def __init__(self, spec: FieldSpec | None, model: type[Settings], place: str, *, titled: bool) -> None:
-        super().__init__()
-        self.spec, self.model, self.place = spec, model, place
-        self.relevant = True
-        self.rows: dict[str, FieldRow] = {}
-        self.groups: dict[str, FieldGroup] = {}
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 2, 0, 2)
-        self._column.setSpacing(1)
-        if titled and spec is not None:
-            title = QLabel(spec.title)
-            title.setProperty("role", "heading")
-            title.setToolTip(spec.help)
-            title.setContentsMargins(0, 6, 0, 1)
-            self._column.addWidget(title)
-        self._error = WrappedLabel("error")
-        self._error.hide()
-        self._column.addWidget(self._error)
-        prefix = f"{place}." if place else ""
-        for child in sorted(specs_of(model), key=lambda spec: spec.name != "method"):
-            if child.kind == "group" and child.model is not None:
-                self.groups[child.name] = FieldGroup(child, child.model, prefix + child.name, titled=True)
-            else:
-                row = self.rows[child.name] = FieldRow(child, prefix + child.name)
-                row.folded = child.advanced
-                row.changed.connect(self._row_changed)
-                self._column.addWidget(row)
-        self._fold = QToolButton()
-        self._fold.setProperty("quiet", "true")
-        self._fold.setText("More settings")
-        self._fold.setAccessibleName(f"More settings of {spec.title if spec else 'the run'}")
-        self._fold.setCheckable(True)
-        self._fold.setIconSize(QSize(12, 12))
-        self._fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._fold.toggled.connect(self._unfold)
-        self._column.addWidget(self._fold)
-        for group in self.groups.values():
-            group.changed.connect(self.changed)
-            self._column.addWidget(group)
-        self._unfold(False)
-
-    def all_rows(self) -> Iterator[FieldRow]:
-        """This group's rows and those of the groups in it."""
-        yield from self.rows.values()
-        for group in self.groups.values():
-            yield from group.all_rows()
-
-    def set_values(self, values: Mapping[str, Any], baseline: Mapping[str, Any]) -> None:
-        """Show values, with those to which "reset" goes back."""
-        for name, row in self.rows.items():
-            row.baseline = baseline.get(name, row.spec.default)
-            row.set_value(values.get(name, row.baseline))
-        for name, group in self.groups.items():
-            base = baseline.get(name) or {}
-            group.set_values(values.get(name) or base, base)
-        self.refresh()
-
-    def values(self) -> dict[str, Any]:
-        """What is typed; settings without effect keep the value the form was opened with."""
-        found: dict[str, Any] = {
-            name: row.value() if row.relevant else row.baseline for name, row in self.rows.items()
-        }
-        for name, group in self.groups.items():
-            found[name] = group.values() if group.relevant else group.baseline()
-        return found
-
-    def baseline(self) -> dict[str, Any]:
-        """The values the form was opened with."""
-        found: dict[str, Any] = {name: row.baseline for name, row in self.rows.items()}
-        found.update({name: group.baseline() for name, group in self.groups.items()})
-        return found
-
-    def refresh(self) -> None:
-        """Show the settings that have an effect with what is chosen now."""
-        chosen = {name: row.value() for name, row in self.rows.items()}
-        has_fold = False
-        for row in self.rows.values():
-            row.relevant = _applies(row.spec, chosen)
-            row.folded = row.spec.advanced and not self._fold.isChecked()
-            row.refresh_visibility()
-            has_fold = has_fold or (row.spec.advanced and row.relevant)
-        self._fold.setVisible(has_fold)
-        for group in self.groups.values():
-            group.relevant = group.spec is None or _applies(group.spec, chosen)
-            group.setVisible(group.relevant)
-            group.refresh()
-
-    def show_hints(self) -> None:
-        """Show what follows from the settings beside those that can be used."""
-        try:
-            hints = self.model.model_validate(self.values()).hints()
-        except ValidationError:
-            hints = {}
-        for name, row in self.rows.items():
-            row.show_hint("" if row.problem else hints.get(name, ""))
-        for group in self.groups.values():
-            group.show_hints()
-
-    def show_problem(self, text: str) -> None:
-        """Show a problem that belongs to no single row."""
-        self._error.setText(text)
-        self._error.setVisible(bool(text))
-
-    def _row_changed(self) -> None:
-        self.refresh()
-        self.changed.emit()
-
-    def _unfold(self, on: bool) -> None:
-        self._fold.setIcon(theme.icon("down" if on else "right", theme.scheme().muted))
-        self.refresh()
-
-
-def _applies(spec: FieldSpec, chosen: Mapping[str, Any]) -> bool:
-    return all(chosen.get(name) in values for name, values in spec.shown_if.items())
-
-
-class Section(QWidget):
-    """A part of the form that folds: title, summary, number of problems and, for a stage, its switch."""
-
-    def __init__(self, key: str, title: str, *, has_switch: bool) -> None:
-        super().__init__()
-        self.key = key
-        self.header = QToolButton()
-        self.header.setProperty("section", "true")
-        self.header.setText(title)
-        self.header.setCheckable(True)
-        self.header.setAccessibleName(f"Section {title}")
-        self.header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.header.setIconSize(QSize(14, 14))
-        self.header.toggled.connect(self.set_open)
-        self.summary = ElidedLabel()
-        self.summary.setProperty("role", "muted")
-        self.summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.count = QLabel()
-        self.count.setProperty("role", "error")
-        self.count.hide()
-        self.switch: QCheckBox | None = QCheckBox() if has_switch else None
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 2, 0)
-        row.setSpacing(8)
-        row.addWidget(self.header)
-        row.addWidget(self.summary, 1)
-        row.addWidget(self.count)
-        if self.switch is not None:
-            self.switch.setAccessibleName(f"Stage {title}")
-            self.switch.setToolTip("Whether the run has this stage")
-            row.addWidget(self.switch)
-        self.body = QWidget()
-        self.content = QVBoxLayout(self.body)
-        self.content.setContentsMargins(10, 0, 2, 8)
-        self.content.setSpacing(2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(row)
-        column.addWidget(self.body)
-        self.set_open(False)
-
-    def set_open(self, on: bool) -> None:
-        """Unfold or fold the section."""
-        if self.header.isChecked() != on:
-            self.header.setChecked(on)
-            return
-        self.header.setIcon(theme.icon("down" if on else "right", theme.scheme().muted))
-        self.body.setVisible(on)
-
-    def show_problems(self, amount: int) -> None:
-        """Say how many settings of the section cannot be used."""
-        self.count.setText(f"{amount} to mend")
-        self.count.setVisible(amount > 0)
-        if amount:
-            self.summary.setText("")
 
 
 class ConfigForm(QWidget):
@@ -233,7 +57,11 @@ class ConfigForm(QWidget):
                 self._add(section, specs[name], titled=len(names) > 1)
             column.addWidget(section)
         self._inherited = WrappedLabel("muted")
-        self.sections["data"].content.insertWidget(0, self._inherited)
+        self.foreign = QCheckBox("The file is of another program")
+        self.foreign.setToolTip(specs["checkpoint"].help)
+        self.foreign.toggled.connect(self._edited)
+        for place, widget in enumerate((self._inherited, self.foreign)):
+            self.sections["data"].content.insertWidget(place, widget)
         column.addStretch(1)
         for stage in STAGES:
             switch = self.sections[stage].switch
@@ -271,6 +99,7 @@ class ConfigForm(QWidget):
             group.set_values(values.get(name) or fallback, fallback)
         self._carried = {name: values.get(name) for name in ("model", "source", "target")}
         self._carried["start_from"] = values.get("start_from", "")
+        self.foreign.setChecked(values.get("checkpoint") is not None)
         for stage in STAGES:
             switch = self.sections[stage].switch
             if switch is not None:
@@ -288,8 +117,12 @@ class ConfigForm(QWidget):
         for name in ("model", "source"):
             kept = self._carried.get(name) if same_start else None
             found[name] = self.groups[name].values() if on["pretraining"] else kept
+        foreign = self._is_foreign()
+        found["checkpoint"] = self.groups["checkpoint"].values() if foreign else None
+        if foreign:
+            found["model"] = None
         kept = self._carried.get("target") if not on["pretraining"] else None
-        found["target"] = self.groups["target"].values() if on["finetuning"] else kept
+        found["target"] = self.groups["target"].values() if on["finetuning"] or foreign else kept
         for stage in STAGES:
             found[stage] = self.groups[stage].values() if on[stage] else None
         for name in ("machine", "inspection"):
@@ -307,9 +140,10 @@ class ConfigForm(QWidget):
             keys = tuple(row.place.split("."))
             row.set_varied(any(keys[:depth] in varied for depth in range(1, len(keys) + 1)))
 
-    def set_starts(self, names: list[tuple[str, str]]) -> None:
-        """Offer runs to start from."""
+    def set_starts(self, names: list[tuple[str, str]], earlier: list[tuple[str, str]]) -> None:
+        """Offer runs to start from, and earlier runs of the workspace on which perturbations may be made."""
         self.rows["start_from"].set_starts(names)
+        self.groups["attack"].rows["surrogate"].set_starts(earlier)
 
     def reveal(self, place: str) -> FieldRow | None:
         """Unfold the section of a setting and put the cursor there."""
@@ -334,19 +168,32 @@ class ConfigForm(QWidget):
         switch = self.sections[stage].switch
         return switch is not None and switch.isChecked()
 
+    def _may_be_foreign(self) -> bool:
+        """Whether the run does nothing but attack a file."""
+        trains = self._is_on("pretraining") or self._is_on("finetuning")
+        return not trains and is_weights_file(str(self.rows["start_from"].value()))
+
+    def _is_foreign(self) -> bool:
+        return self._may_be_foreign() and self.foreign.isChecked()
+
     def _edited(self) -> None:
         if self._loading:
             return
         pretrains, transfers = self._is_on("pretraining"), self._is_on("finetuning")
+        foreign = self._is_foreign()
         self.rows["start_from"].relevant = not pretrains
         self.rows["start_from"].refresh_visibility()
         self.groups["model"].setVisible(pretrains)
         self.groups["source"].setVisible(pretrains)
-        self.groups["target"].setVisible(transfers)
+        self.groups["target"].setVisible(transfers or foreign)
+        self.groups["checkpoint"].setVisible(foreign)
+        self.foreign.setVisible(self._may_be_foreign())
         for stage in STAGES:
             self.groups[stage].setEnabled(self._is_on(stage))
-        self._inherited.setVisible(not pretrains)
-        self._inherited.setText("Network and source data are those of the run it starts from.")
+        self._inherited.setVisible(not pretrains and not foreign)
+        start = "file" if is_weights_file(str(self.rows["start_from"].value())) else "run"
+        inherited = "Network and source data" if transfers else "Network and data"
+        self._inherited.setText(f"{inherited} are those of the {start} it starts from.")
         self._check()
         self._summarise()
         self.changed.emit()
@@ -413,7 +260,10 @@ class ConfigForm(QWidget):
             data = [
                 words.choice(part.name).partition(" (")[0] for part in (config.source, config.target) if part
             ]
-            texts["data"] = ", ".join([" → ".join(data), *([config.model.title] if config.model else [])])
+            network = [config.model.title] if config.model else []
+            if config.checkpoint and config.checkpoint.architecture:
+                network = [words.choice(config.checkpoint.architecture).partition(" (")[0]]
+            texts["data"] = ", ".join([*([" → ".join(data)] if data else []), *network])
             for stage in ("pretraining", "finetuning"):
                 part = getattr(config, stage)
                 text = words.pretraining(config) if stage == "pretraining" else words.transfer(config)
@@ -423,6 +273,11 @@ class ConfigForm(QWidget):
         for key, section in self.sections.items():
             section.summary.setText(texts[key])
             section.summary.setToolTip(texts[key])
+
+
+def is_weights_file(text: str) -> bool:
+    """Whether a text that says where weights come from names a file, and not a run."""
+    return Path(text).suffix.lower() in WEIGHTS_SUFFIXES
 
 
 def _defaults(model: type[Settings]) -> dict[str, Any]:

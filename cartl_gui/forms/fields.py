@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import types
-from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BeforeValidator
-from pydantic.fields import FieldInfo
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -23,120 +19,15 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
+from cartl_gui.forms.specs import FieldSpec
 from cartl_gui.widgets import QuietCombo, WrappedLabel
-from engine.config import Settings, field_at, format_ratio
+from engine.config import format_ratio
 
-Kind = Literal[
-    "switch", "choice", "integer", "number", "ratio", "integers", "numbers", "text", "path", "start", "group"
-]
+#: Endings of files with weights, and how dialogs ask for one.
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".pt2", ".ts")
+WEIGHTS = f"Weights and checkpoints ({' '.join(f'*{suffix}' for suffix in WEIGHTS_SUFFIXES)});;All files (*)"
 LABEL_WIDTH = 142
 UNIT_WIDTH = 72
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSpec:
-    """What a form has to know about one setting, read from its pydantic field."""
-
-    name: str
-    title: str
-    help: str
-    unit: str
-    kind: Kind
-    default: Any
-    choices: tuple[str, ...]
-    limits: dict[str, Any]
-    shown_if: dict[str, list[Any]]
-    advanced: bool
-    model: type[Settings] | None
-    optional: bool
-
-    def expectation(self) -> str:
-        """What may be typed, in words: "a whole number from 1 to 10,000"."""
-        if self.kind == "choice":
-            return "one of " + ", ".join(words.choice(value) for value in self.choices)
-        if self.kind == "integers":
-            return "whole numbers with commas between them, such as 40, 70, 90"
-        if self.kind == "numbers":
-            return "numbers with blanks between them, such as 0.5 0.45 0.4"
-        if self.kind in ("text", "path", "start"):
-            low, high = self.limits.get("min_length", 0), self.limits.get("max_length")
-            return f"{low} to {high} characters" if high else "text"
-        noun = "a whole number" if self.kind == "integer" else "a number"
-        if self.kind == "ratio":
-            noun = "a number or a ratio such as 8/255"
-        parts = []
-        if "ge" in self.limits and "le" in self.limits:
-            parts.append(f"from {_plain(self.limits['ge'])} to {_plain(self.limits['le'])}")
-        else:
-            for key, text in (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "at most")):
-                if key in self.limits:
-                    parts.append(f"{text} {_plain(self.limits[key])}")
-        return f"{noun} {' and '.join(parts)}" if parts else noun
-
-
-def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def specs_of(model: type[Settings]) -> list[FieldSpec]:
-    """The settings of a class in the order in which it declares them."""
-    return [_spec(name, field) for name, field in model.model_fields.items()]
-
-
-def spec_of(place: str) -> FieldSpec:
-    """One setting of a run by its dotted name, or "k"."""
-    return _spec(place.rpartition(".")[2], field_at(place))
-
-
-def _spec(name: str, field: FieldInfo) -> FieldSpec:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    kind, choices, inner, optional = _kind_of(name, field)
-    limits = {
-        key: getattr(item, key)
-        for item in field.metadata
-        for key in ("gt", "ge", "lt", "le", "min_length", "max_length")
-        if getattr(item, key, None) is not None
-    }
-    help_text = field.description or (inner.__doc__ or "").partition("\n")[0] if inner else field.description
-    return FieldSpec(
-        name=name,
-        title=field.title or name.replace("_", " ").capitalize(),
-        help=help_text or "",
-        unit=str(extra.get("unit", "")),
-        kind=kind,
-        default=field.get_default(call_default_factory=True),
-        choices=choices,
-        limits=limits,
-        shown_if=dict(extra.get("shown_if", {})),  # type: ignore[arg-type]
-        advanced=bool(extra.get("advanced", False)),
-        model=inner,
-        optional=optional,
-    )
-
-
-def _kind_of(name: str, field: FieldInfo) -> tuple[Kind, tuple[str, ...], type[Settings] | None, bool]:
-    annotation, optional = field.annotation, False
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        annotation, optional = members[0], True
-    if get_origin(annotation) is Literal:
-        return "choice", tuple(get_args(annotation)), None, optional
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return "group", (), annotation, optional
-    if annotation is bool:
-        return "switch", (), None, optional
-    if annotation is int:
-        return "integer", (), None, optional
-    if annotation is float:
-        is_ratio = any(isinstance(item, BeforeValidator) for item in field.metadata)
-        return ("ratio" if is_ratio else "number"), (), None, optional
-    if get_origin(annotation) is list and get_args(annotation) == (int,):
-        return "integers", (), None, optional
-    if get_origin(annotation) is list and get_args(get_args(annotation)[0])[:1] == (float,):
-        return "numbers", (), None, optional
-    if annotation is str:
-        return {"path": "path", "start_from": "start"}.get(name, "text"), (), None, optional  # type: ignore[return-value]
-    raise TypeError(f"the form has no editor for {name}: {field.annotation}")
 
 
 class FieldRow(QWidget):
@@ -163,6 +54,7 @@ class FieldRow(QWidget):
         unit.setProperty("role", "muted")
         self.reset_button = QToolButton()
         self.reset_button.setProperty("quiet", "true")
+        self.reset_button.setObjectName("reset")
         self.reset_button.setIcon(theme.icon("reset"))
         self.reset_button.setIconSize(QSize(14, 14))
         self.reset_button.setAccessibleName(f"Reset {spec.title}")
@@ -178,9 +70,14 @@ class FieldRow(QWidget):
         grid.setHorizontalSpacing(6)
         grid.setVerticalSpacing(1)
         grid.addWidget(self._label, 0, 0)
-        wide = spec.kind in ("choice", "text", "numbers", "path", "start", "switch") and not spec.unit
+        lists = spec.kind in ("integers", "numbers")
+        wide = lists or (spec.kind in ("choice", "text", "path", "switch") and not spec.unit)
+        if lists and (line := self._line()) is not None:
+            line.setPlaceholderText("left out" if spec.optional else f"none; {spec.unit}")
         grid.addWidget(self.editor, 0, 1, 1, 2 if wide else 1)
-        if not wide:
+        if spec.kind == "start":
+            grid.addWidget(self._browser("Choose a file with weights…"), 0, 2)
+        elif not wide:
             unit.setFixedWidth(UNIT_WIDTH)
             grid.addWidget(unit, 0, 2)
         grid.addWidget(self.reset_button, 0, 3)
@@ -228,15 +125,19 @@ class FieldRow(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)
         line.setAccessibleName(self.spec.title)
-        browse = QToolButton()
-        browse.setIcon(theme.icon("folder"))
-        browse.setAccessibleName(f"Choose {self.spec.title}")
-        browse.setToolTip("Choose a folder…")
-        browse.clicked.connect(self._browse)
         row.addWidget(line, 1)
-        row.addWidget(browse)
+        row.addWidget(self._browser("Choose a folder…"))
         holder.setFocusProxy(line)
         return holder
+
+    def _browser(self, text: str) -> QToolButton:
+        button = QToolButton()
+        button.setObjectName("folder")
+        button.setIcon(theme.icon("folder"))
+        button.setAccessibleName(f"Choose {self.spec.title}")
+        button.setToolTip(text)
+        button.clicked.connect(self._browse)
+        return button
 
     def _line(self) -> QLineEdit | None:
         if isinstance(self.editor, QLineEdit):
@@ -286,14 +187,23 @@ class FieldRow(QWidget):
             if self.spec.kind == "number":
                 return float(text)
             if self.spec.kind == "integers":
-                return [int(part) for part in text.split(",")] if text else []
+                return [int(part) for part in text.replace(",", " ").split()]
         except ValueError:
             return text
         return text
 
     def is_changed(self) -> bool:
         """Whether the value differs from the one the form was opened with."""
-        return self.value() != self.baseline and self._text(self.value()) != self._text(self.baseline)
+        return not self.same(self.value(), self.baseline)
+
+    def same(self, one: Any, other: Any) -> bool:
+        """Whether two values of the setting are the same, in whatever way they are written."""
+        return bool(one == other) or self._text(one) == self._text(other)
+
+    def set_baseline(self, value: Any) -> None:
+        """Let "reset" go back to another value than the form was opened with."""
+        self.baseline = value
+        self._show_reset()
 
     def reset(self) -> None:
         """Go back to the value the form was opened with."""
@@ -346,7 +256,9 @@ class FieldRow(QWidget):
         """Follow a change of the theme."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "reset_button"):
-            self.reset_button.setIcon(theme.icon("reset"))
+            for button in self.findChildren(QToolButton):
+                if button.objectName() in ("reset", "folder"):
+                    button.setIcon(theme.icon(button.objectName()))
 
     def _text(self, value: Any) -> str:
         if isinstance(value, bool):
@@ -356,7 +268,7 @@ class FieldRow(QWidget):
         if value is None:
             return ""
         if isinstance(value, list | tuple):
-            return (" " if self.spec.kind == "numbers" else ", ").join(map(str, value))
+            return ", ".join(map(self._text, value))
         if isinstance(value, float):
             return format_ratio(value) if math.isfinite(value) else str(value)
         return str(value)
@@ -371,6 +283,11 @@ class FieldRow(QWidget):
 
     def _browse(self) -> None:
         line = self._line()
-        folder = QFileDialog.getExistingDirectory(self, self.spec.title, line.text() if line else "")
-        if folder and line is not None:
-            line.setText(folder)
+        if line is None:
+            return
+        if self.spec.kind == "start":
+            chosen, _kind = QFileDialog.getOpenFileName(self, self.spec.title, line.text(), WEIGHTS)
+        else:
+            chosen = QFileDialog.getExistingDirectory(self, self.spec.title, line.text())
+        if chosen:
+            line.setText(chosen)

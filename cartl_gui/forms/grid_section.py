@@ -20,8 +20,8 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
-from cartl_gui.forms.config_form import Section
-from cartl_gui.forms.fields import FieldSpec, spec_of
+from cartl_gui.forms.groups import Section
+from cartl_gui.forms.specs import FieldSpec, spec_of
 from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import STAGE_TITLES, BatchNormPolicy, StudyConfig, axes_for, field_at
 

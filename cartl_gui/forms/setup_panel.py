@@ -284,7 +284,7 @@ class SetupPanel(QWidget):
     def _offer_starts(self) -> None:
         names = dict.fromkeys(str(run.values.get("name")) for run in self._draft.runs[: self._index])
         before = [(name, "an earlier run of this study") for name in names]
-        self.form.set_starts(before + self._earlier)
+        self.form.set_starts(before + self._earlier, self._earlier)
 
     def _choose(self, index: int) -> None:
         if 0 <= index < len(self._draft.runs) and index != self._index:

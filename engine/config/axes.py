@@ -147,7 +147,7 @@ def fields() -> dict[Keys, FieldInfo]:
         path, model = waiting.pop()
         for name, info in model.model_fields.items():
             found[(*path, name)] = info
-            if (child := _model(info)) is not None:
+            if (child := model_of(info)) is not None:
                 waiting.append(((*path, name), child))
     return found
 
@@ -200,7 +200,7 @@ def same(one: Any, other: Any) -> bool:
     return key_of(one) == key_of(other)
 
 
-def _model(info: FieldInfo) -> type[Settings] | None:
+def model_of(info: FieldInfo) -> type[Settings] | None:
     """The settings class of a field, None for a plain value."""
     for kind in (info.annotation, *get_args(info.annotation)):
         if isinstance(kind, type) and issubclass(kind, Settings):
@@ -213,7 +213,7 @@ def _entries(table: Mapping[str, Any], path: Keys) -> Iterator[tuple[Keys, Any]]
     for key, value in table.items():
         here = (*path, *(part.strip() for part in key.split(".")))
         info = fields().get(here)
-        model = _model(info) if info else None
+        model = model_of(info) if info else None
         tables = isinstance(value, dict) and all(isinstance(item, dict) for item in value.values())
         # Tables under a table of settings are values with labels, unless their names are those of its settings.
         if model and isinstance(value, dict) and value and (
@@ -247,7 +247,7 @@ def _wrong_values(path: Keys, values: Any) -> str:
     if isinstance(values, list):
         if any(isinstance(value, dict | list) for value in values):
             return "values that are tables or lists need labels: { first = ..., second = ... }"
-        if path in fields() and _model(fields()[path]) is not None:
+        if path in fields() and model_of(fields()[path]) is not None:
             return "is a table of settings: give labels and tables, { first = { ... }, second = { ... } }"
     elif any(not label.strip() or len(label) > 40 for label in values):
         return "a label has 1 to 40 characters"

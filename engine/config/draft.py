@@ -16,7 +16,7 @@ import tomlkit
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from engine.config.axes import ALIASES, Keys, fields, has_effect, reaches, value_at
+from engine.config.axes import ALIASES, Keys, fields, has_effect, model_of, reaches, value_at
 from engine.config.base import parse_ratio
 from engine.config.grid import Variant, put
 from engine.config.run import RunConfig
@@ -61,7 +61,7 @@ class RunDraft:
         table = copy.deepcopy(self.written)
         for path in _paths(self.axes(shared)):
             _remove(table, path)
-        freed = self.given - set(varied)
+        freed = self.given - set(varied) | self._moved()
         for path, value in _leaves(self.values):
             if _covers(varied, path):
                 continue
@@ -71,6 +71,18 @@ class RunDraft:
             elif _covers(freed, path) or not _same(value, value_at(self.shown, path)):
                 put(table, path, value)
         return table | {"grid": copy.deepcopy(self.grid)} if self.grid else table
+
+    def _moved(self) -> set[Keys]:
+        """Settings that, left out, are something else beside the values now than beside those that were read."""
+        found: set[Keys] = set()
+        for part, info in RunConfig.model_fields.items():
+            model, shown, values = model_of(info), self.shown.get(part), self.values.get(part)
+            if model is None or not isinstance(shown, Mapping) or not isinstance(values, Mapping):
+                continue
+            usual = {key: setting.get_default() for key, setting in model.model_fields.items()}
+            before, now = usual | model.defaults(shown), usual | model.defaults(values)
+            found |= {(part, key) for key in usual if before[key] != now[key]}
+        return found
 
 
 @dataclass

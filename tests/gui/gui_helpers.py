@@ -6,6 +6,8 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
+from cartl_gui.forms.config_form import ConfigForm
+from cartl_gui.forms.fields import FieldRow
 from cartl_gui.main_window import MainWindow
 from cartl_gui.run_data import RunData
 from engine.events import RunInfo, RunRecord
@@ -34,6 +36,11 @@ def data_of(info: RunInfo, record: RunRecord | None = None) -> RunData:
     if record is not None:
         data.absorb(record)
     return data
+
+
+def row(form: ConfigForm, place: str) -> FieldRow:
+    """The row of a setting by its dotted name."""
+    return next(row for row in form.all_rows() if row.place == place)
 
 
 def press(window: MainWindow, command: str) -> None:

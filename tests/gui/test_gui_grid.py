@@ -8,9 +8,9 @@ import pytest
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.forms.fields import spec_of
 from cartl_gui.forms.grid_section import AxisRow, axis_title, read_values, write_seeds
 from cartl_gui.forms.setup_panel import SetupPanel
+from cartl_gui.forms.specs import spec_of
 from cartl_gui.main_window import MainWindow
 from engine.api import preset_texts, presets
 from engine.config import StudyDraft, load_study, parse_study

@@ -6,8 +6,9 @@ import pytest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.forms.config_form import ConfigForm, FieldGroup
+from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow
+from cartl_gui.forms.groups import FieldGroup
 from cartl_gui.forms.setup_panel import new_run
 from engine.config import PretrainingConfig, Settings
 from engine.config.base import setting
