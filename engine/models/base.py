@@ -109,6 +109,13 @@ class BlockwiseModel(nn.Module):
                 block = int(name.split(".")[1]) if name.startswith("blocks.") else 0
                 yield WeightedLayer(name, module, block)
 
+    def foldable(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """Every convolution whose output goes to a batch norm of its block and nowhere else, with that batch norm.
+
+        A network names its own; one that names none is never folded. See `engine.models.folding`.
+        """
+        yield from ()
+
     def set_normalisation(self, mean: Tensor, std: Tensor) -> None:
         """Take over a domain's mean and std, each [3], in input units."""
         self.mean.copy_(mean.reshape(1, 3, 1, 1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,3 +70,11 @@ class ResNet(BlockwiseModel):
                 channels = 4 * width if bottleneck else width
         blocks.append(nn.Linear(channels, num_classes))
         self.blocks = nn.ModuleDict({str(number): block for number, block in enumerate(blocks, start=1)})
+
+    def foldable(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """See `BlockwiseModel.foldable`: all of them, in the stem, the branches and the shortcuts."""
+        for module in self.modules():
+            if isinstance(module, nn.Sequential):
+                for layer, following in pairwise(module):
+                    if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                        yield layer, following

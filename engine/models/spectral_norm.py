@@ -90,6 +90,10 @@ def used_weight(layer: nn.Conv2d | nn.Linear) -> Tensor:
 
 
 def remove_constraints(model: nn.Module) -> None:
-    """Write the normalised weights out as plain ones; the model's outputs stay the same."""
-    for layer, _, _ in list(constrained(model)):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    """Write the normalised weights out as plain ones; the model's outputs stay the same, and so do its copies."""
+    for layer, spectral, weight in list(constrained(model)):
+        weight.data = spectral(weight).detach()
+        # torch's own removal changes the layer's class, which copies of the layer share, and so breaks them.
+        layer.__class__ = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        layer.weight = weight

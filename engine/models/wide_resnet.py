@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -69,3 +70,9 @@ class WideResNet(BlockwiseModel):
                 channels = width
         blocks += [FinalActivation(channels), nn.Linear(channels, num_classes)]
         self.blocks = nn.ModuleDict({str(number): block for number, block in enumerate(blocks, start=1)})
+
+    def foldable(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """See `BlockwiseModel.foldable`: the first convolution and the second batch norm of each block."""
+        for block in self.blocks.values():
+            if isinstance(block, PreActivationBlock):
+                yield block.conv1, block.bn2

@@ -155,6 +155,18 @@ def test_that_a_removed_constraint_leaves_a_weight_that_can_be_trained() -> None
     assert layer.weight.grad.norm() > 0
 
 
+def test_that_removing_the_constraints_of_a_copy_leaves_the_original_as_it_was() -> None:
+    layer = drawn("3x3", iterations=3)
+    state, used = copy.deepcopy(layer.state_dict()), used_weight(layer)
+    twin = copy.deepcopy(layer)
+    remove_constraints(twin)
+    assert torch.equal(used_weight(twin), used)
+    assert torch.equal(used_weight(layer), used)
+    assert_same_bits(dict(layer.state_dict()), dict(state))
+    remove_constraints(layer)
+    assert torch.equal(layer.weight, used)
+
+
 def test_that_the_first_vectors_follow_from_the_generator_and_have_length_one() -> None:
     one, same, other = (drawn("3x3", iterations=0, seed=seed) for seed in (4, 4, 5))
     assert_same_bits(one.state_dict(), same.state_dict())
