@@ -7,13 +7,14 @@ What the packages do to global state (random numbers, training flags, trace func
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,11 @@ class Peer:
 
     def first(self, count: int) -> Peer:
         """The same network with fewer images."""
-        return Peer(self.title, self.model, self.images[:count], self.labels[:count], self.epsilon)
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
+
+    def double(self) -> Peer:
+        """The same in float64, where no rounding grows to a difference."""
+        return replace(self, model=copy.deepcopy(self.model).double(), images=self.images.double())
 
 
 @cache
