@@ -202,7 +202,7 @@ def _dark_on_light(data: ImageSet) -> tuple[Tensor, Tensor]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global random numbers; put them back afterwards, with trace function and warnings."""
     states = random.getstate(), np.random.get_state(), sys.gettrace()  # noqa: NPY002 - theirs
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with torch.random.fork_rng(range(torch.cuda.device_count())), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
         random.seed(seed)
@@ -260,7 +260,7 @@ def foolbox_(name: str, peer: Peer, epsilon: float, *, seed: int = 0, **settings
     with seeded(seed):
         import foolbox
 
-        wrapped = foolbox.PyTorchModel(peer.model, bounds=(0, 1), device="cpu")
+        wrapped = foolbox.PyTorchModel(peer.model, bounds=(0, 1), device=peer.images.device)
         attack = getattr(foolbox.attacks, name)(**settings)
         torch.manual_seed(seed)
         return _judged(peer, attack(wrapped, peer.images, peer.labels, epsilons=epsilon)[1])
@@ -270,9 +270,10 @@ NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 def autoattack_(
-    members: list[str], peer: Peer, epsilon: float, *, norm: str = "linf", seed: int = 0, restarts: int = 1, **square: Any
+    members: list[str], peer: Peer, epsilon: float, *, norm: str = "linf", seed: int = 0, restarts: int = 1,
+    batch_size: int = 0, **square: Any,
 ) -> Found:  # fmt: skip
-    """Members of the reference AutoAttack ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"), one batch.
+    """Members of the reference AutoAttack ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square").
 
     Args:
         members: in order; each goes on with what is still robust and seeds anew.
@@ -280,18 +281,22 @@ def autoattack_(
         epsilon, norm: the ball.
         seed: of each member.
         restarts: of the untargeted APGD and FAB; the targeted ones make one.
+        batch_size: images attacked together; 0 takes all.
         square: attributes of the reference's Square to be changed, such as `n_queries`.
     """
     with seeded(seed):
         import pyautoattack
 
         whole = pyautoattack.AutoAttack(
-            peer.model, norm=NORMS[norm], eps=epsilon, version="custom", attacks=members, seed=seed, device="cpu"
+            peer.model, norm=NORMS[norm], eps=epsilon, version="custom", attacks=members, seed=seed,
+            device=peer.images.device,
         )  # fmt: skip
         whole.apgd.n_restarts = whole.fab.n_restarts = restarts
         for name, value in square.items():
             setattr(whole.square, name, value)
-        found, _ = whole.run_standard_evaluation(peer.images, peer.labels, batch_size=len(peer.images))
+        found, _ = whole.run_standard_evaluation(
+            peer.images, peer.labels, batch_size=batch_size or len(peer.images)
+        )
         return _judged(peer, found)
 
 
