@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from engine.cli.progress import Display
-from engine.cli.report import percent_interval
 from engine.config import ATTACKS, AttackConfig, format_ratio, is_standard, members_of
 from engine.events import AttackPoint, AttackProgress, AttackResult, MemberResult, StageLayout
 from engine.wording import duration, percent
@@ -79,10 +78,11 @@ class AttackDisplay:
 
     def _tell(self, member: MemberResult) -> None:
         rest = len(self._members) - self._finished
-        figure = percent_interval(member.robust_accuracy)
+        share, attacked = member.robust_accuracy, member.attacked
         self._display.line(
-            f"  {member.title}: robust {'at most ' if rest > 0 else ''}{figure} %, {member.attacked} images "
-            f"attacked, {duration(member.seconds)}"
+            f"  {member.title}: robust {'at most ' if rest > 0 else ''}{percent(share.value)} % "
+            f"({percent(share.low)} to {percent(share.high)}), {attacked} image{'' if attacked == 1 else 's'} attacked, "
+            f"{duration(member.seconds)}"
         )
         if self._standard and rest == 2:
             self._display.line(f"  provisional: {LAST_TWO} follow, expected change below 0.1 points")

@@ -15,6 +15,7 @@ from engine.cli.client import Paused
 from engine.cli.common import UsageError
 from engine.cli.options import (
     add_attack_and_images,
+    add_checkpoint_options,
     add_device,
     add_import_options,
     add_set,
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
     )
     add_attack_and_images(child)
+    add_checkpoint_options(child)
     add_device(child)
 
     verb("attacks", verbs.attacks, "list the attacks with their norms, settings and defaults")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.cli.settings import attacks_with, flag
-from engine.config import ATTACKS, AttackConfig, DataConfig, ImportConfig, MachineConfig, parse_ratio
+from engine.cli.settings import PROGRAM, attacks_with, flag
+from engine.config import (
+    ATTACKS,
+    AttackConfig,
+    CheckpointConfig,
+    DataConfig,
+    ImportConfig,
+    MachineConfig,
+    parse_ratio,
+)
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +59,20 @@ def add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[s
         _add_setting(images, flag(name, "data"), f"data_{name}", DataConfig.model_fields[name])
 
 
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a checkpoint file of another program does not say."""
+    group = parser.add_argument_group(
+        "a checkpoint of another program", "A file that this program wrote needs none of these."
+    )
+    fields = CheckpointConfig.model_fields
+    names = [name or PROGRAM for name in get_args(fields["architecture"].annotation)]
+    help = (fields["architecture"].description or "").replace("empty for", f"{PROGRAM} for")
+    group.add_argument(
+        "--architecture", choices=names, metavar="NAME", help=f"{help} Names: {', '.join(names)}."
+    )
+    _add_normalisation(group, fields)
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
     device = MachineConfig.model_fields["device"]
@@ -76,8 +98,14 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
         _add_setting(group, flag(field, "data"), f"data_{field}", DataConfig.model_fields[field])
     for field, kind, metavar in (("halved_blocks", int, "K"), ("spectral_bound", float, "BETA")):
         group.add_argument(flag(field), type=kind, metavar=metavar, help=fields[field].description)
+    _add_normalisation(group, fields)
+
+
+def _add_normalisation(group: argparse._ArgumentGroup, fields: Mapping[str, FieldInfo]) -> None:
     for field in ("mean", "std"):
-        group.add_argument(flag(field), nargs=3, metavar=("R", "G", "B"), help=fields[field].description)
+        group.add_argument(
+            flag(field), nargs=3, type=_number, metavar=("R", "G", "B"), help=fields[field].description
+        )
 
 
 def _only_for(field: str) -> str:

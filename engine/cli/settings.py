@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.common import UsageError, find_run
-from engine.config import ATTACKS, AttackConfig, DataConfig, MachineConfig, RunConfig, Settings, validate
+from engine.config import (
+    ATTACKS,
+    AttackConfig,
+    CheckpointConfig,
+    DataConfig,
+    MachineConfig,
+    RunConfig,
+    Settings,
+    validate,
+)
 from engine.events import RunInfo
 
 #: Settings that another attack takes over from a run's own one: they do not belong to the attack.
 _SHARED = ("samples", "batch_size", "examples")
+#: Stands for no architecture: the file is a whole program. Its suffix may tell that, too.
+PROGRAM, PROGRAM_SUFFIX = "program", ".pt2"
 
 
 def given_settings(options: argparse.Namespace, model: type[Settings], prefix: str = "") -> dict[str, Any]:
@@ -50,12 +61,29 @@ def attacking_run(parent: RunInfo | None, start: str, name: str, options: argpar
         {
             "name": f"{name}, {settings.title}"[:80],
             "start_from": start,
+            "checkpoint": _checkpoint(options, start, is_file=parent is None),
             "model": parent.config.model if parent else None,
             "target": data_settings(options, parent.config.evaluation_data if parent else None),
             "attack": settings,
             "machine": MachineConfig(device=options.device),
         },
     )
+
+
+def _checkpoint(options: argparse.Namespace, start: str, *, is_file: bool) -> CheckpointConfig | None:
+    """What the options say about a checkpoint of another program; None for what this program wrote itself."""
+    given = given_settings(options, CheckpointConfig)
+    if given and not is_file:
+        raise UsageError(
+            f"{flag(next(iter(given)))} is for checkpoint files of other programs, not for a run."
+        )
+    if not given and Path(start).suffix != PROGRAM_SUFFIX:
+        return None
+    if options.data_name is None:
+        raise UsageError("A checkpoint of another program needs the images to attack it on: --data.")
+    if given.get("architecture") == PROGRAM:
+        given["architecture"] = ""
+    return validate(CheckpointConfig, given)
 
 
 def attack_settings(options: argparse.Namespace, own: AttackConfig | None) -> AttackConfig:
