@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -247,9 +248,26 @@ def make_environment(folder: Path) -> None:
 
 
 def install_project(python: Path, root: Path, extra: str) -> None:
-    """Install the project and all it needs with pip, as an editable installation."""
-    target = f".[{extra}]" if extra else "."
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-e", target]
+    """Install the project and all it needs with pip, as an editable installation, and what belongs beside its extra."""
+    run_pip(python, root, "-e", f".[{extra}]" if extra else ".")
+    beside = without_dependencies(root, extra)
+    if beside:
+        run_pip(python, root, "--no-deps", *beside)
+
+
+def without_dependencies(root: Path, extra: str) -> list[str]:
+    """Name the packages of an extra that are installed without what they ask for, as pyproject.toml lists them."""
+    tools = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
+    return list(tools.get("cartl-workbench", {}).get("without-dependencies", {}).get(extra, []))
+
+
+def run_pip(python: Path, root: Path, *wanted: str) -> None:
+    """Install with pip, telling how far it is.
+
+    Raises:
+        SetupError: pip failed.
+    """
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *wanted]
     environment = {**os.environ, "PIP_USER": "0"}
     environment.pop("PYTHONPATH", None)
     if sys.stderr.isatty():

@@ -44,6 +44,15 @@ version = "1.0"
 """
 
 
+#: A package that asks for one that nobody has.
+BESIDE = BACKEND.replace("Name: tiny", "Name: tiny\\nRequires-Dist: not-there==9").replace("tiny", "beside")
+BESIDE += "build_wheel = build_editable\n"
+LISTED = """
+[tool.cartl-workbench.without-dependencies]
+test = ["./beside"]
+"""
+
+
 @pytest.fixture(scope="module")
 def setup() -> ModuleType:
     spec = importlib.util.spec_from_file_location("setup_script", ROOT / "scripts" / "setup.py")
@@ -121,6 +130,40 @@ def test_that_a_failed_installation_ends_with_one_sentence_and_is_completed_by_t
     assert "Traceback" not in failed.stderr
     assert "start again once it is solved" in failed.stderr
     assert make(clone).stdout == "started engine demo\n"
+
+
+def test_that_a_package_beside_an_extra_comes_with_it_once_and_without_what_it_asks_for(
+    setup: ModuleType, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHON", raising=False)
+    beside = clone / "beside"
+    beside.mkdir()
+    (beside / "backend.py").write_text(BESIDE)
+    (beside / "pyproject.toml").write_text(PYPROJECT.replace("tiny", "beside"))
+    (clone / "pyproject.toml").write_text(PYPROJECT + LISTED)
+    setup.provide_environment(clone)
+    assert (pip_calls(clone), pip_calls(beside)) == (1, 0), "only the tests need it"
+
+    python = setup.provide_environment(clone, "test")
+    assert (pip_calls(clone), pip_calls(beside)) == (2, 1)
+    question = "from importlib.metadata import version; print(version('beside'))"
+    assert subprocess.run([python, "-c", question], capture_output=True, text=True).stdout == "1.0\n"
+    for extra in ("test", "", "test"):
+        setup.provide_environment(clone, extra)
+    assert (pip_calls(clone), pip_calls(beside)) == (2, 1), "a second start installs nothing"
+
+    (clone / "pyproject.toml").write_text(PYPROJECT + LISTED + "# a new version\n")
+    setup.provide_environment(clone, "test")
+    assert (pip_calls(clone), pip_calls(beside)) == (3, 2), "a changed list must be installed"
+
+
+def test_that_what_is_installed_without_its_dependencies_is_pinned_and_for_tests_only(
+    setup: ModuleType,
+) -> None:
+    packages = setup.without_dependencies(ROOT, "test")
+    assert [name for name, _, _ in (package.partition("==") for package in packages)] == ["torchattacks"]
+    assert all("==" in package for package in packages)
+    assert setup.without_dependencies(ROOT, "") == []
 
 
 def test_that_an_unsuitable_python_is_answered_with_one_sentence(clone: Path, tmp_path: Path) -> None:
