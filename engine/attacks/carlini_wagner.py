@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.base import Attack, Network, Outcome, Task, attacks
+from engine.attacks.base import Attack, Outcome, Task, attacks
 from engine.attacks.closest import Closest
 from engine.attacks.criteria import margin, misclassified
 
@@ -18,8 +18,6 @@ from engine.attacks.criteria import margin, misclassified
 WITHIN = 0.999999
 #: By how much the weight grows until it first suffices. Source: the authors' code.
 GROWTH = 10.0
-#: A search ends once a tenth of its steps lowers the loss by less than this share of it. Source: the authors' code.
-LEAST_PROGRESS = 1e-4
 #: Decay of Adam's two averages and the guard of its division. Source: Kingma & Ba, ICLR 2015.
 DECAY, SQUARE_DECAY, ADAM_GUARD = 0.9, 0.999, 1e-8
 
@@ -28,8 +26,8 @@ DECAY, SQUARE_DECAY, ADAM_GUARD = 0.9, 0.999, 1e-8
 class CarliniWagner(Attack):
     """Carlini-Wagner in L2. Each image has a search and an Adam of its own.
 
-    `confidence` is by how much the wrong logit must lead for a step to count. Cost: at most 2 * searches * steps
-    passes per image.
+    `confidence` is by how much the wrong logit must lead for an iterate to count. No search is cut short. Cost: at most
+    2 * searches * steps passes per image.
     """
 
     minimum_norm = True
@@ -45,56 +43,41 @@ class CarliniWagner(Attack):
         everyone = torch.arange(len(clean), device=clean.device)
         for search in range(config.searches):
             at = everyone[~closest.done(everyone)]
-            suffices = self._minimise(task, at, weight, closest, steps_before=search * config.steps)
-            upper, lower = torch.where(suffices, weight, upper), torch.where(suffices, lower, weight)
+            if not len(at):
+                break
+            suffices = self._minimise(task, at, weight[at], closest, steps_before=search * config.steps)
+            upper[at] = torch.where(suffices, weight[at], upper[at])
+            lower[at] = torch.where(suffices, lower[at], weight[at])
             weight = torch.where(upper.isinf(), GROWTH * weight, (lower + upper) / 2)
         return closest.outcome()
 
     def _minimise(
         self, task: Task, at: Tensor, weight: Tensor, closest: Closest, *, steps_before: int
     ) -> Tensor:
-        """One search on the images `at`; returns [B] whether the weight suffices to break an image."""
-        config = self.config
-        suffices = torch.zeros_like(task.labels, dtype=torch.bool)
-        start = torch.atanh((2 * task.images - 1) * WITHIN)
-        moved, average = start[at], torch.zeros_like(start[at])
-        square, loss_before = torch.zeros_like(average), torch.full_like(weight[at], torch.inf)
-        tenth = max(1, config.steps // 10)
+        """One search on the images `at` [N] with weights [N]; returns [N] whether it broke them."""
+        config, labels = self.config, task.labels[at]
+        start = torch.atanh((2 * task.images[at] - 1) * WITHIN)
+        origin = _to_box(start)
+        suffices = torch.zeros_like(labels, dtype=torch.bool)
+        average, square = torch.zeros_like(start), torch.zeros_like(start)
+        moved = start.requires_grad_(True)
         for step in range(1, config.steps + 1):
-            if not len(at):
-                break
             task.each_step()
-            images, logits, loss, gradient = _loss_and_gradient(
-                task.model, moved, start[at], task.labels[at], weight[at], config.confidence
-            )
-            broken = misclassified(logits, task.labels[at]) & (
-                margin(logits, task.labels[at]) <= -config.confidence
-            )
-            suffices[at] |= broken
-            closest.offer(images, broken, at, step=steps_before + step)
-            average = DECAY * average + (1 - DECAY) * gradient
-            square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * gradient.square()
-            scale = (square / (1 - SQUARE_DECAY**step)).sqrt_() + ADAM_GUARD
-            moved = moved - config.learning_rate / (1 - DECAY**step) * average / scale
-            if step % tenth == 0:
-                left = (loss <= (1 - LEAST_PROGRESS) * loss_before) & ~closest.done(at)
-                at, moved, average, square, loss_before = (
-                    tensor[left] for tensor in (at, moved, average, square, loss)
-                )
+            images = _to_box(moved)
+            logits = task.model(images)
+            lead = margin(logits, labels) + config.confidence
+            loss = (images - origin).square().flatten(1).sum(1) + weight * lead.clamp_min(0)
+            (gradient,) = torch.autograd.grad(loss.sum(), moved)
+            with torch.no_grad():
+                broken = misclassified(logits, labels) & (lead <= 0)
+                suffices |= broken
+                closest.offer(images, broken, at, step=steps_before + step)
+                average = DECAY * average + (1 - DECAY) * gradient
+                square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * gradient.square()
+                scale = (square / (1 - SQUARE_DECAY**step)).sqrt_() + ADAM_GUARD
+                moved = moved - config.learning_rate / (1 - DECAY**step) * average / scale
+            moved.requires_grad_(True)
         return suffices
-
-
-def _loss_and_gradient(
-    model: Network, moved: Tensor, start: Tensor, labels: Tensor, weight: Tensor, confidence: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images, logits, loss [B] and its gradient for points [B, C, H, W] of the space that the tanh maps to the box."""
-    moved = moved.detach().requires_grad_(True)
-    images = _to_box(moved)
-    logits = model(images)
-    lead = (margin(logits, labels) + confidence).clamp_min(0)
-    loss = (images - _to_box(start)).square().flatten(1).sum(1) + weight * lead
-    (gradient,) = torch.autograd.grad(loss.sum(), moved)
-    return images.detach(), logits.detach(), loss.detach(), gradient
 
 
 def _to_box(points: Tensor) -> Tensor:
