@@ -1,0 +1,149 @@
+"""Looks for gradient masking: gradients that lead an attack nowhere although the network can be broken.
+
+Cheap and on a few images. Sources: Athalye et al., ICML 2018, section 3.1 (signs of obfuscated gradients); Carlini et
+al., 2019 (arXiv:1902.06705), section 4.
+
+Shapes: B images [B, C, H, W] in [0, 1], all classified correctly; labels [B].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from engine.attacks.base import Network, loss_and_gradient
+from engine.attacks.criteria import LOSSES, Loss, misclassified
+from engine.attacks.pgd import projected_gradient_descent
+from engine.attacks.projection import BALLS, Ball, LinfBall
+from engine.config import AttackConfig, format_ratio
+from engine.evaluation.signs import clearly_more
+from engine.statistics import wilson
+
+#: Share of the images from which on vanishing gradients are told.
+VANISHING = 0.01
+#: Steps of the attacks that look.
+STEPS = 10
+#: Share of the images that may be left when the ball is the whole box: an image of another class is in there too.
+LEFT_IN_BOX = 0.05
+#: A change of pixels that no rounding to 8 bits lets through.
+BELOW_ROUNDING = 0.2 / 255
+#: Losses of attacks without a setting for it; those that minimise the distance follow the margin.
+_LOSSES_OF = {"apgd_ce": "cross_entropy", "apgd_dlr": "dlr", "apgd_t": "dlr"}
+_TITLES = {"cross_entropy": "cross-entropy", "margin": "margin", "dlr": "DLR loss"}
+
+
+class NoGradientsError(Exception):
+    """The network cannot be differentiated; the message says why."""
+
+
+def gradients(
+    network: Network, images: Tensor, labels: Tensor, *, members: Sequence[AttackConfig]
+) -> dict[str, Tensor]:
+    """Gradient for the images of each loss that these attacks raise, by its name. Cost: 2 passes for each loss.
+
+    Raises:
+        NoGradientsError: the network cannot be differentiated.
+    """
+    losses = dict.fromkeys(_LOSSES_OF.get(one.name, _own_loss(one)) for one in members)
+    return {name: _gradient(network, images, labels, LOSSES[name]) for name in losses}
+
+
+def look(
+    network: Network, images: Tensor, labels: Tensor, slopes: Mapping[str, Tensor], *, config: AttackConfig
+) -> list[str]:
+    """Signs of gradient masking, in sentences.
+
+    Cost: at most 44 passes per image, a gradient counting as two; about 25 where nothing is wrong, since what is broken
+    is left alone.
+
+    Args:
+        network: images -> logits, in eval mode.
+        images, labels: at least one.
+        slopes: what `gradients` gave.
+        config: its radius and norm are looked at.
+    """
+    usable = {
+        name: gradient.flatten(1).isfinite().all(1) & (gradient.flatten(1) != 0).any(1)
+        for name, gradient in slopes.items()
+    }
+    found = _vanishing(network, images, ~torch.stack(list(usable.values())).any(0), list(slopes))
+    best = max(slopes, key=lambda name: int(usable[name].sum()))
+    loss, epsilon, ball = LOSSES[best], config.epsilon, BALLS[config.norm]
+    direction = ball.ascent_direction(slopes[best].nan_to_num(0.0, 0.0, 0.0), images)
+    single = _misclassified(network, ball.project(images + epsilon * direction, images, epsilon), labels)
+    many = _broken(network, images, labels, loss=loss, ball=ball, epsilon=epsilon, step_size=epsilon / 4)
+    more, less = int((single & ~many).sum()), int((many & ~single).sum())
+    if clearly_more(more, less):
+        found.append(
+            f"At epsilon {format_ratio(epsilon)} one step (FGSM) breaks {int(single.sum())} of {len(images)} images and "
+            f"{STEPS} steps (PGD) only {int(many.sum())}."
+        )
+    left = (~single & ~many).nonzero().flatten()
+    if len(left):
+        broken = _broken(
+            network, images[left], labels[left], loss=loss, ball=LinfBall(), epsilon=1.0, step_size=1 / STEPS
+        )
+        count = int((~broken).sum())
+        if wilson(count, len(images)).low > LEFT_IN_BOX:
+            found.append(
+                f"{count} of {len(images)} images withstand PGD-{STEPS} even if every pixel may take any value, which no "
+                "network can truly do."
+            )
+    return found
+
+
+def _own_loss(config: AttackConfig) -> str:
+    return config.loss if config.applies("loss") else "margin"
+
+
+def _gradient(network: Network, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    try:
+        return loss_and_gradient(network, images, lambda logits: loss(logits, labels, None))[2]
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise NoGradientsError(str(error).strip().splitlines()[0]) from error
+
+
+def _vanishing(network: Network, images: Tensor, lost: Tensor, losses: list[str]) -> list[str]:
+    count = int(lost.sum())
+    if count < VANISHING * len(images):
+        return []
+    names = ", ".join(_TITLES[name] for name in losses)
+    sentence = f"The gradient of the {names} is zero or no number on {count} of {len(images)} images."
+    where = images[lost]
+    nudged = where + torch.where(where < 0.5, BELOW_ROUNDING, -BELOW_ROUNDING)
+    with torch.no_grad():
+        same = int((network(nudged) == network(where)).all(1).sum())
+    if 2 * same <= count:
+        return [sentence]
+    return [
+        f"{sentence} On {same} of these the outputs do not change at all when every pixel moves by "
+        f"{255 * BELOW_ROUNDING:g}/255, as if the network rounded its input."
+    ]
+
+
+@torch.no_grad()
+def _misclassified(network: Network, adversarial: Tensor, labels: Tensor) -> Tensor:
+    return misclassified(network(adversarial), labels) & adversarial.flatten(1).isfinite().all(1)
+
+
+def _broken(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss,
+    ball: Ball,
+    epsilon: float,
+    step_size: float,
+) -> Tensor:
+    """[B] whether any iterate of PGD from the image itself is misclassified."""
+    outcome = projected_gradient_descent(
+        network, images, labels, start=images, epsilon=epsilon, step_size=step_size, steps=STEPS, ball=ball, loss=loss,
+        watch=True, stop_early=True,
+    )  # fmt: skip
+    ended = _misclassified(network, outcome.adversarial, labels)
+    return ended if outcome.broken_on_the_way is None else ended | outcome.broken_on_the_way
