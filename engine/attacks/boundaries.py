@@ -26,7 +26,7 @@ def nearest_boundary(
     """The boundary to the target, or without one the boundary that is nearest in the linearised network.
 
     Cost: one forward and one backward pass, without targets K - 1 backward passes.
-    Source: Moosavi-Dezfooli et al., CVPR 2016, equation 8; Croce & Hein, ICML 2020 (FAB), equation 7.
+    Source: Moosavi-Dezfooli et al., CVPR 2016, section 3; Croce & Hein, ICML 2020 (FAB), section 2.
 
     Args:
         model: images -> logits [B, K].
@@ -62,7 +62,7 @@ def step_to_plane(points: Tensor, normal: Tensor, gap: Tensor, *, norm: str) -> 
     Every pixel moves towards the plane at a pace (the same for all in Linf, the normal's entry in L2) until it meets
     the border of the box; how long they move solves an increasing, concave, piecewise linear equation. Newton's
     method from zero never goes too far and ends, exactly, once no more pixels meet the border.
-    Source: Croce & Hein, ICML 2020 (FAB), equation 5, for the problem.
+    Source: Croce & Hein, ICML 2020 (FAB), section 2, for the problem.
 
     Args:
         points: [B, C, H, W] in the box.
@@ -81,7 +81,7 @@ def step_to_plane(points: Tensor, normal: Tensor, gap: Tensor, *, norm: str) -> 
     needed, time = gap.abs(), torch.zeros_like(gap)
     moving = room > 0
     left = -1
-    while left != (left := int(moving.sum())):
+    while left != (left := int(moving.sum())):  # as long as that has changed
         rate = (gain * moving).sum(1)
         solved = (needed - (all_gain * ~moving).sum(1)) / rate
         time = torch.where(rate > 0, torch.maximum(time, solved), time)

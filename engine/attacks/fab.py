@@ -65,7 +65,7 @@ class FastAdaptiveBoundary(Attack):
         return (task.images + away).clamp_(0.0, 1.0)
 
     def _move(self, images: Tensor, clean: Tensor, gap: Tensor, normal: Tensor) -> Tensor:
-        """Beyond the plane, from where the search is and a little also from the clean image (equation 9)."""
+        """Beyond the plane, from where the search is and a little also from the clean image."""
         config = self.config
         gap_of_clean = gap + (normal * (clean - images)).flatten(1).sum(1)
         ahead = step_to_plane(images, normal, gap, norm=config.norm)
