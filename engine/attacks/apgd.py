@@ -55,9 +55,9 @@ class _Ascent:
         gradient, loss: at the newest iterate.
         best, best_gradient, best_loss: the point of the highest loss so far.
         step_size: [B] in input units.
-        rises: [B] how many iterations raised the loss since the last check.
+        rises: [B] how many iterations since the last check raised the loss.
         checked_loss: [B] the highest loss at the last check.
-        halved: [B] whether the last check halved the step; no point was best before the first, which counts as yes.
+        halved: [B] whether the last check halved the step; true before the first.
     """
 
     images: Tensor
@@ -175,10 +175,8 @@ class AutoPgd(Attack):
                     at = at[left]
             if step == config.steps or not len(at):
                 break
-            if step == 0:
-                now.loss = torch.zeros_like(
-                    now.loss
-                )  # the reference compares the first step with empty memory
+            if step == 0:  # the reference compares the first step's loss with memory that is still empty
+                now.loss = torch.zeros_like(now.loss)
             if step in checks:
                 now.check(checks[step], config.rho)
             now.move(ball, config.epsilon, GRADIENT_SHARE if step else 1.0)
