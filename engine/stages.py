@@ -61,24 +61,43 @@ class Stage(Protocol):
         """Carry the stage out, from where it last stood; raises `Interrupted` if asked to pause or stop."""
 
 
-def weights_before(host: Host, stage: StageName) -> tuple[dict[str, Tensor], ModelSpec]:
-    """The weights that a stage finds: those of the run's own earlier training, else those it starts from.
+def path_before(host: Host, stage: StageName) -> Path:
+    """The weights file that a stage finds: that of the run's own earlier training, else the one it starts from.
 
     Raises:
-        CheckpointError: there are none, or they belong to another network than the settings name.
+        CheckpointError: there is none.
     """
     earlier = [own for own in host.config.stages if own not in (stage, "attack")]
     path = host.folder.weights_path(earlier[-1]) if earlier else host.parent_weights
     if path is None:
         raise CheckpointError(f"the {stage} stage has no weights to start from")
+    return path
+
+
+def weights_before(host: Host, stage: StageName) -> tuple[dict[str, Tensor], ModelSpec]:
+    """The weights of this program that a stage finds, see `path_before`.
+
+    Raises:
+        CheckpointError: there are none, or they belong to another network than the settings name.
+    """
+    path = path_before(host, stage)
     tensors, metadata = load_weights(path)
     spec = ModelSpec.from_metadata(metadata)
+    require_model(host, spec, path)
+    return tensors, spec
+
+
+def require_model(host: Host, spec: ModelSpec, path: Path) -> None:
+    """Refuse weights of another network than the settings name.
+
+    Raises:
+        CheckpointError: they are.
+    """
     if host.config.model is not None and spec.config != host.config.model:
         raise CheckpointError(
             f"{path} holds a {spec.config.title}, but the settings name a {host.config.model.title}; "
             "leave the model out of the settings to take over the one in the file"
         )
-    return tensors, spec
 
 
 def place_on(model: nn.Module, device: torch.device) -> None:

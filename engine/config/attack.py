@@ -87,7 +87,7 @@ ATTACKS: dict[str, AttackFacts] = {
     ),
     "carlini_wagner": AttackFacts(
         "Carlini-Wagner", "Carlini & Wagner, S&P 2017", ("l2",),
-        {"steps": 200, "searches": 9, "confidence": 0.0, "learning_rate": 0.01, "initial_weight": 0.001},
+        {"steps": 200, "searches": 9, "confidence": 0.0, "learning_rate": 0.01, "initial_weight": 0.1},
     ),
     "deepfool": AttackFacts(
         "DeepFool", "Moosavi-Dezfooli et al., CVPR 2016", ("l2",), {"steps": 50, "overshoot": 1.02}
@@ -298,7 +298,7 @@ class AttackConfig(Settings):
         shown_if=_having("learning_rate"),
     )  # fmt: skip
     initial_weight: float = setting(
-        0.001, "First weight", "Weight of the loss in the first search.", gt=0, le=1e6, advanced=True,
+        0.1, "First weight", "Weight of the loss in the first search; the authors begin at 0.001.", gt=0, le=1e6, advanced=True,
         shown_if=_having("initial_weight"),
     )  # fmt: skip
     batch_size: int = setting(

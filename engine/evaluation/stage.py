@@ -15,23 +15,29 @@ from engine.errors import ConfigError, Problem
 from engine.evaluation.evaluate import Evaluation, Told, fastest_batch_size
 from engine.evaluation.ledger import Ledger
 from engine.evaluation.plan import Plan
+from engine.evaluation.signs import merged, signs
+from engine.evaluation.warnings import examine
 from engine.events import (
     AttackProgress,
     AttackResult,
+    AttackWarning,
     Columns,
     MemberResult,
     StageLayout,
     TableName,
 )
-from engine.models.spec import ModelSpec
+from engine.loading import LoadedNetwork, load_network
+from engine.models import BlockwiseModel
+from engine.models.folding import folded
 from engine.randomness import generator
-from engine.stages import Host, place_on, weights_before
+from engine.stages import Host, path_before, place_on, require_model, weights_before
 from engine.statistics import wilson
-from engine.store.checkpoints import load_weights
 from engine.wording import percent
 
 #: Kinds of journal entries: the batch size that was measured, and the time that single attacks took.
 BATCH_SIZE, SECONDS = "attack batch size", "attack seconds"
+#: Most images that are looked at for reasons to doubt the figures.
+EXAMINED = 128
 
 
 class AttackStage:
@@ -73,15 +79,17 @@ class AttackStage:
     def work(self, host: Host) -> AttackResult:
         """Carry out what the ledger does not hold yet, then write down what follows from it."""
         domain, samples = host.domain(self.data), self.layout.samples
-        judge = self._network(host, len(domain.class_names))
+        network = self._network(host, len(domain.class_names))
+        judge = network.module
         place_on(judge, host.device)
-        fast = judge
+        fast = folded(judge) if isinstance(judge, BlockwiseModel) else judge
         # A drawn order, so that the figures so far are of all classes.
         order = torch.randperm(len(domain.test), generator=generator("cpu", self.data.seed, "attack order"))
         images = domain.test.subset(order[:samples])
-        for note in self.plan.notes:
+        for note in (*network.notes, *self.plan.notes):
             host.log("info", note)
         self._load_surrogate(host)
+        warnings = self._examine(host, network, images)
         batch_size = self._batch_size(host) or self._measured_batch_size(host, fast, images)
         seconds = self._seconds_before(host)
         evaluation = Evaluation(
@@ -98,12 +106,35 @@ class AttackStage:
                     host.folder.journal(
                         SECONDS, point=point, member=member, seconds=spent - seconds.get(place, 0.0)
                     )
-        return self._conclude(host, evaluation, domain.title)
+        return self._conclude(host, evaluation, domain.title, (*network.notes, *self.plan.notes), warnings)
 
-    def _conclude(self, host: Host, evaluation: Evaluation, data: str) -> AttackResult:
+    def _examine(self, host: Host, network: LoadedNetwork, images: ImageSet) -> tuple[AttackWarning, ...]:
+        """What speaks against the figures before the attack begins."""
+        few = images.subset(torch.arange(min(EXAMINED, len(images)))).to(host.device)
+        history = network.spec.history if network.spec is not None else ()
+        found = examine(
+            network.module, to_unit(few.images), few.labels, config=self.config,
+            num_classes=len(images.class_names), seed=host.config.seed, history=history,
+            each_step=host.control.check,
+        )  # fmt: skip
+        for warning in found:
+            host.log("warning", f"{warning.title}. {warning.evidence} {warning.advice}")
+        return found
+
+    def _conclude(
+        self,
+        host: Host,
+        evaluation: Evaluation,
+        data: str,
+        notes: tuple[str, ...],
+        warnings: tuple[AttackWarning, ...],
+    ) -> AttackResult:
         """Write the tables that follow from the ledger, and say what was found."""
         ledger, samples = evaluation.ledger, self.layout.samples
         attempts = host.tables("attack").get("attempts", {})
+        later = signs(self.config, self.plan.points, attempts, samples=samples) if attempts else []
+        for warning in later:
+            host.log("warning", f"{warning.title}. {warning.evidence} {warning.advice}")
         examples = evaluation.examples(attempts, self.config.examples)
         sweep = ledger.sweep()
         if sweep:
@@ -130,24 +161,29 @@ class AttackStage:
             robust_at_any_step=None if any_step is None else wilson(any_step, samples),
             members=evaluation.members(),
             sweep=sweep,
-            notes=self.plan.notes,
+            warnings=merged((*warnings, *later)),
+            notes=notes,
         )
 
-    def _network(self, host: Host, num_classes: int) -> nn.Module:
-        state, spec = weights_before(host, "attack")
-        if len(spec.class_names) != num_classes:
+    def _network(self, host: Host, num_classes: int) -> LoadedNetwork:
+        path = path_before(host, "attack")
+        network = load_network(path, host.config.checkpoint)
+        trained_on = ""
+        if network.spec is not None:
+            require_model(host, network.spec, path)
+            trained_on = f" ({network.spec.data.name})"
+        if network.num_classes is not None and network.num_classes != num_classes:
             reason = (
-                f"the model tells {len(spec.class_names)} classes apart, {host.domain(self.data).title} has "
-                f"{num_classes}; attack it with the data it was trained on ({spec.data.name})"
+                f"the model tells {network.num_classes} classes apart, {host.domain(self.data).title} has "
+                f"{num_classes}; attack it with the data it was trained on{trained_on}"
             )
             raise ConfigError([Problem("attack", reason)])
-        return spec.build(state)
+        return network
 
     def _load_surrogate(self, host: Host) -> None:
         if host.surrogate_weights is None:
             return
-        tensors, metadata = load_weights(host.surrogate_weights)
-        surrogate = ModelSpec.from_metadata(metadata).build(tensors)
+        surrogate = load_network(host.surrogate_weights).module
         place_on(surrogate, host.device)
         for attack in (attack for group in self.plan.members for attack in group):
             attack.surrogate = surrogate
