@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from engine.errors import CheckpointError
 from engine.models.operators import OPERATORS, refused
+from engine.store.archives import refusal
 
 #: Constructs that are carried out.
 _KNOWN = frozenset(
@@ -57,6 +57,7 @@ PRIMITIVES: dict[str, Callable[..., Any]] = {
     "dtype": lambda tensor: _TYPE_CODES[tensor.dtype],
     "device": lambda tensor: tensor.device,
     "layout": lambda tensor: 0,
+    "requires_grad": lambda tensor: tensor.requires_grad,
     "min": min,
     "max": max,
     "unchecked_unwrap_optional": lambda value: value,
@@ -93,9 +94,10 @@ class Code:
         }
         for node in _carried_out(function):
             if type(node) not in _KNOWN:
-                raise CheckpointError(
-                    f"its code uses {type(node).__name__} in {name}, which is not carried out here; save the network with "
-                    "torch.export.save instead"
+                raise refusal(
+                    "known constructs",
+                    f"the code of {name} uses {type(node).__name__}, which is not carried out here; if the network is "
+                    "yours, save it with torch.export.save instead",
                 )
             if isinstance(node, ast.Call):
                 _check_called(node.func, own)

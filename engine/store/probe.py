@@ -17,7 +17,9 @@ from typing import Any
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
 from engine.store.archives import refusal
 from engine.store.atomic import format_bytes
+from engine.store.exported import is_exported, read_exported
 from engine.store.tensor_files import check_safetensors, read_checkpoint
+from engine.store.torchscript import is_torchscript, read_torchscript
 
 MEMORY_BYTES = 4 * 2**30
 MAX_DATASET_BYTES = 2**30
@@ -60,6 +62,12 @@ def main(argv: list[str]) -> int:
             answer["mode"] = _naming(path, check_run_file)
         elif kind == "weights":
             check_safetensors(path)
+        elif is_exported(path):
+            answer["kind"] = "program"
+            read_exported(path)
+        elif is_torchscript(path):
+            answer["kind"] = "program"
+            read_torchscript(path)
         else:
             read_checkpoint(path)
     except UntrustedFileError as error:
