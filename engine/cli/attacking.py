@@ -61,10 +61,16 @@ class AttackDisplay:
     def _show_headline(self, event: AttackProgress) -> None:
         if self._shown != event.number:
             self._shown = event.number
-            several = event.number and len(self._members) > 1
-            of = f" ({event.number} of {len(self._members)})" if several else ""
+            of = (
+                f" ({event.number} of {len(self._members)})"
+                if event.number and len(self._members) > 1
+                else ""
+            )
             self._display.stage(f"{event.title}{of}", event.total)
-        note = f"robust at most {percent(event.robust_accuracy)} %" if event.number else ""
+        if not event.number:  # the clean images
+            self._display.advance(event.done)
+            return
+        note = f"robust at most {percent(event.robust_accuracy)} %"
         self._display.passing(event.done, event.total, seconds_left=event.seconds_left, note=note)
 
     def _show_sweep(self, event: AttackProgress) -> None:

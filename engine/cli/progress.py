@@ -30,7 +30,10 @@ class Display(Protocol):
         """Show that `done` units are finished, with a rate ("512 images/s") and a short note."""
 
     def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
-        """Show a stage that goes over its images several times: how far the present pass is, of how many images."""
+        """Show a stage that goes over its images several times: how far the present pass is, of how many images.
+
+        How far the whole stage is follows from the time it took and the seconds left.
+        """
 
     def close(self) -> None:
         """Show the last state and leave the terminal as it was."""
@@ -41,6 +44,7 @@ class Estimate:
 
     def __init__(self, total: int) -> None:
         self.total = total
+        self._began = time.monotonic()
         self._first: tuple[int, float] | None = None
 
     def left(self, done: int) -> str:
@@ -49,7 +53,17 @@ class Estimate:
         first, started = self._first = self._first or (done, now)
         if done <= first or done >= self.total:
             return ""
-        return f"{duration((now - started) * (self.total - done) / (done - first))} left"
+        return _left((now - started) * (self.total - done) / (done - first))
+
+    def share(self, seconds_left: float | None) -> float:
+        """How much of the stage is done, 0..1, if it will take so much longer; 0 while that is not known."""
+        elapsed = time.monotonic() - self._began
+        whole = elapsed + (seconds_left or 0.0)
+        return elapsed / whole if seconds_left is not None and whole > 0 else 0.0
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{duration(seconds)} left"
 
 
 class Bars:
@@ -89,12 +103,12 @@ class Bars:
             self._progress.update(self._task, completed=done, rate=rate, note=note, left=left)
 
     def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
-        """Move the bar of the stage; it goes back when a pass begins."""
+        """Move the bar of the stage, and tell the images of the pass beside it."""
         if self._task is not None:
-            left = "" if seconds_left is None else f"{duration(seconds_left)} left"
+            share = self._estimate.share(seconds_left)
             self._progress.update(
-                self._task, completed=done, total=total or None, rate=f"{done}/{total}", note=note, left=left
-            )
+                self._task, completed=share, total=1.0, rate=f"{done}/{total}", note=note, left=_left(seconds_left)
+            )  # fmt: skip
 
     def close(self) -> None:
         """Leave the bars as they are and show the cursor again."""
@@ -133,8 +147,9 @@ class Lines:
     def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
         """Write how far the stage is, unless something was said a moment ago; there may be very many passes."""
         if time.monotonic() - self._last >= LINE_INTERVAL:
-            left = "" if seconds_left is None else f"{duration(seconds_left)} left"
-            self._say(f"{done}/{total} images", note, left)
+            share = self._estimate.share(seconds_left)
+            images = f"{done}/{total} images of this pass"
+            self._say(f"{100 * share:.0f} %", images, note, _left(seconds_left))
 
     def _say(self, *parts: str) -> None:
         self._last = time.monotonic()

@@ -21,8 +21,8 @@ from engine.wording import NOTHING, percent, points
 
 #: Columns of running text.
 WIDTH = 110
-#: Stands beside a figure that carries warnings.
-MARK = "!"
+#: Stands beside a figure that carries warnings, and how many runs that carry one are named.
+MARK, NAMED = "!", 8
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -98,7 +98,10 @@ def _doubts_below(named: Iterable[tuple[str, Sequence[RunInfo]]]) -> str:
         for doubt in doubts_of(runs):
             carriers.setdefault(doubt.title, []).append(name)
     lines = [
-        textwrap.fill(f"{MARK} {title}: {'; '.join(names)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        textwrap.fill(
+            f"{MARK} {title}: {'; '.join(names[:NAMED])}" + (f"; {len(names)} in all" if names[NAMED:] else ""),
+            WIDTH, subsequent_indent="  ", break_on_hyphens=False,
+        )
         for title, names in carriers.items()
     ]  # fmt: skip
     return "".join(f"\n{line}" for line in ["", *lines]) if lines else ""

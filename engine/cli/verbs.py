@@ -20,6 +20,9 @@ from engine.report.tables import results_as_json
 from engine.results import results_of
 from engine.wording import NOTHING, duration
 
+#: So many evaluations are printed in detail after the runs of a study.
+DETAILED = 6
+
 
 def demo(options: argparse.Namespace) -> int:
     """Make the runs of the demo."""
@@ -277,8 +280,14 @@ def _tell(
             say("\n" + report.results_table(attacked, client.runs) + "\n")
             if found.comparisons:
                 say(report.comparisons_text(found.comparisons) + "\n")
-        for text in evaluation_texts(found.cells):
+        details = evaluation_texts(found.cells)
+        for text in details[:DETAILED]:
             say(text + "\n")
+        if rest := len(details[DETAILED:]):
+            words = ["report", made[0].study, "--to", "report"]
+            say(
+                f"{rest} more evaluations have such details. See them all with: {command_line(options, words)}\n"
+            )
         for item in made:
             if item.state != "finished":
                 title = report.run_title(item, made)

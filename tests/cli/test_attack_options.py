@@ -142,9 +142,7 @@ def test_that_the_attacks_are_listed_with_norms_and_defaults(cartl: Cartl) -> No
             assert {**defaults, **more} == {field: getattr(config, field) for field in defaults}
 
 
-def test_that_a_surrogate_may_be_a_run_of_the_workspace(
-    cartl: Cartl, made: Made, tmp_path: Path
-) -> None:
+def test_that_a_surrogate_may_be_a_run_of_the_workspace(cartl: Cartl, made: Made, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     shutil.copytree(made.workspace, workspace)
     common = ("--attack", "transfer", "--steps", 2, "--json", "--workspace", workspace)

@@ -76,13 +76,14 @@ def told_by_lines(clock: Clock, config: AttackConfig, shape: StageLayout, **how:
 def test_that_each_single_attack_has_a_line_when_it_begins_and_one_when_it_is_done(clock: Clock) -> None:
     written = told_by_lines(clock, AttackConfig(name="autoattack"), layout(), seconds=0.01)
     low, high = (f"{100 * bound:.1f}" for bound in (share(0.576).low, share(0.576).high))
-    assert written[:4] == [
+    assert written[:5] == [
         "  AutoAttack standard, Linf 8/255 on 1000 test images",
         "  Clean images",
+        "  Clean images: 100 %",
         "  APGD-CE-100 (1 of 4)",
         f"  APGD-CE-100: robust at most 57.6 % ({low} to {high}), 862 images attacked, 2 min 10 s",
     ]
-    assert written[4].startswith("  APGD-T-100 (2 of 4)")
+    assert written[5].startswith("  APGD-T-100 (2 of 4)")
     assert [line.partition(":")[0].strip() for line in written if ": robust" in line] == list(STANDARD)
     assert written[-1].startswith("  Square (5,000 queries): robust 54.0 % ("), "the last figure is no bound"
 
@@ -111,8 +112,11 @@ def test_that_nothing_is_expected_of_other_attacks_than_autoattack_standard(
 def test_that_many_passes_and_a_long_sweep_do_not_flood_plain_lines(clock: Clock) -> None:
     written = told_by_lines(clock, AttackConfig(name="autoattack"), layout(radii=49), radii=49, passes=9)
     seconds = 50 * 4 * 9 * 4
-    assert len(written) <= 2 + 3 * 4 + 2 + seconds / progress.LINE_INTERVAL
-    assert "  APGD-CE-100 (1 of 4): 450/600 images, robust at most 60.0 %, 3 min 20 s left" in written
+    assert len(written) <= 3 + 3 * 4 + 2 + seconds / progress.LINE_INTERVAL
+    expected = (
+        "  APGD-CE-100 (1 of 4): 5 %, 450/600 images of this pass, robust at most 60.0 %, 3 min 20 s left"
+    )
+    assert expected in written, "10 s of 210 s"
     assert sum(line == "  Sweep" for line in written) == 1 and written[-1] != "  Sweep"
     assert any("Sweep: 50 %, " in line and "epsilon 33/255" in line for line in written), written
     assert "  Sweep: 100 %" in written
@@ -133,9 +137,11 @@ def test_that_bars_show_the_pass_its_images_the_time_left_and_the_bound(clock: C
     bars = Bars(stream)
     shown = AttackDisplay(bars)
     shown.started(layout(("PGD-20",)), AttackConfig())
-    shown.show(AttackProgress("a", 150, 600, 0.86, 0.521, "PGD-20", 1, 1, 0, 200.0))
+    shown.show(AttackProgress("a", 150, 600, 0.86, 0.521, "PGD-20", 1, 1, 0, None))
+    clock.now += 50
+    shown.show(AttackProgress("a", 300, 600, 0.86, 0.521, "PGD-20", 1, 1, 0, 150.0))
     bars.close()
     written = stream.getvalue()
-    for part in ("PGD-20", "25 %", "150/600", "3 min 20 s left", "robust at most 52.1 %"):
+    for part in ("PGD-20", "25 %", "300/600", "2 min 30 s left", "robust at most 52.1 %"):
         assert part in written, written
     assert "(1 of 1)" not in written

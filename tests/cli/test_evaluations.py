@@ -72,6 +72,45 @@ def stored(tmp_path: Path) -> tuple[Path, list[str], list[RunInfo]]:
     return tmp_path / "workspace", finish(tmp_path / "workspace", runs), runs
 
 
+def test_that_a_warning_of_many_runs_names_some_and_counts_all(cartl: Cartl, tmp_path: Path) -> None:
+    runs = [
+        told(
+            run_info(transferred(f"cell {number}", start_from="x.safetensors"), (0.86, 0.45)),
+            warnings=(MASKED,),
+        )
+        for number in range(9)
+    ]
+    finish(tmp_path / "w", runs)
+    below = (
+        cartl("results", "Mine", "--workspace", tmp_path / "w").out.partition("\n! ")[2].partition("\n\n")[0]
+    )
+    names = [f"cell {number}" for number in range(8)]
+    (line,) = re.findall("Signs of gradient masking: .* in all", " ".join(below.split()))
+    assert line == f"Signs of gradient masking: {'; '.join(names)}; 9 in all"
+
+
+def test_that_a_long_study_prints_some_evaluations_in_detail_and_where_to_see_the_others(
+    cartl: Cartl, tmp_path: Path
+) -> None:
+    weights = tmp_path / "x.safetensors"
+    weights.write_bytes(b"")
+    runs = [
+        told(
+            run_info(transferred(f"cell {number}", start_from=str(weights)), (0.86, 0.45)), warnings=(MASKED,)
+        )
+        for number in range(8)
+    ]
+    finish(tmp_path / "w", runs)
+    study = tmp_path / "mine.toml"
+    study.write_text(
+        dump_study(StudyConfig(title="Mine", runs=[run.config for run in runs])), encoding="utf-8"
+    )
+    answer = cartl("run", study, "--resume", "--workspace", tmp_path / "w")
+    assert answer.code == 0 and answer.out.count("What to do: ") == DETAILED
+    assert f"{8 - DETAILED} more evaluations have such details. See them all with: " in answer.out
+    assert "report Mine --to report" in answer.out
+
+
 def columns(table: list[str]) -> list[tuple[int, int]]:
     """Where each column of a printed table begins and ends, from its second line."""
     return [match.span() for match in re.finditer("-+", table[1])]
@@ -195,7 +234,7 @@ def test_that_an_attack_that_was_really_made_tells_its_sweep_and_exports_its_led
         "--sweep-steps", 1, "--examples", 3, "--workspace", workspace,
     )  # fmt: skip
     assert answer.code == 0, answer
-    assert "\n  Clean images\n  PGD-2 (2 targets)\n" in answer.err
+    assert "\n  Clean images\n  Clean images: 100 %\n  PGD-2 (2 targets)\n" in answer.err
     assert re.search(
         r"^  PGD-2 \(2 targets\): robust [\d.]+ % \(.*\), \d+ images? attacked, ", answer.err, re.M
     )

@@ -85,7 +85,7 @@ def test_that_a_failed_cell_stops_no_other_and_resume_makes_only_what_is_missing
         assert after["state"] == "finished"
         assert before["state"] == "failed" or before == after
 
-    listed = cartl("runs", *workspace).out.splitlines()
+    listed = cartl("runs", *workspace).out.partition("\n\n")[0].splitlines()
     assert listed[0].split()[:3] == ["id", "name", "seed"] and len(listed) == 2 + 10
     several = cartl("inspect", "moved, mine", *workspace)
     assert several.code == 2 and "(seed 0)" in several.err and "(seed 1)" in several.err

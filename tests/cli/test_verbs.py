@@ -39,7 +39,8 @@ def test_that_a_finished_study_is_kept_by_resume_and_its_table_compares_the_runs
     assert first.split()[:5] == ["source", "FDM", "lambda=0.005", "-", "3"]
     assert second.split()[:6] == ["transferred", "FDM", "lambda=0.005", "NEFT", "beta=0.4", "3"]
     assert "PGD-2, Linf 8/255, 1 restart" in first
-    assert [line.strip() for line in rest if line.startswith("  ")] == [run["path"] for run in made.runs]
+    files = rest[rest.index("Run files:") + 1 : -1]
+    assert [line.strip() for line in files] == [run["path"] for run in made.runs]
     assert "\x1b" not in answer.out + answer.err
     assert len(cartl("runs", "--json", "--workspace", made.workspace).json) == 2
 
