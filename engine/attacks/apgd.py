@@ -127,9 +127,9 @@ class _Ascent:
     def move(self, ball: Ball, epsilon: float, share: float) -> None:
         """One step along the gradient, mixed with the change that led here. Source: as above, equations 3 and 4."""
         here = self.adversarial
-        step = per_image(self.step_size, here) * ball.ascent_direction(self.gradient, here)
-        aim = ball.project(here + step, self.images, epsilon)
-        moved = here + (aim - here) * share + (here - self.previous) * (1 - share)
+        step = ball.ascent_direction(self.gradient, here).mul_(per_image(self.step_size, here))
+        aim = ball.project(step.add_(here), self.images, epsilon)
+        moved = aim.sub_(here).mul_(share).add_(here).add_((here - self.previous).mul_(1 - share))
         self.adversarial, self.previous = ball.project(moved, self.images, epsilon), here
 
 

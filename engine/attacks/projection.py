@@ -58,8 +58,7 @@ class LinfBall:
 
     def project(self, adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
         """Clip to the cube around the image, then to 0..1."""
-        inside = torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon)
-        return inside.clamp_(0.0, 1.0)
+        return torch.clamp(adversarial, images - epsilon, images + epsilon).clamp_(0.0, 1.0)
 
     def radius(self, perturbation: Tensor) -> Tensor:
         """Largest absolute change of each image, [B]."""
