@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli.verbs import DETAILED
+from engine.config import StudyConfig, dump_study
 from engine.events import AttackWarning, Interval, MemberResult, RunInfo, SweepResult
 from engine.store.workspace import Workspace
 from tests.cli.conftest import Cartl, Made
