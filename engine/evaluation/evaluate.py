@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engine.attacks import Attempt
 from engine.attacks.base import Pass, clean_logits
-from engine.attacks.criteria import margin, ranked_classes
+from engine.attacks.criteria import margin, misclassified, ranked_classes
 from engine.data.augment import to_unit
 from engine.data.base import ImageSet
 from engine.device import exact_float32
@@ -25,6 +25,7 @@ from engine.errors import DeviceError
 from engine.evaluation.ledger import Ledger
 from engine.evaluation.plan import Batch, Plan
 from engine.events import AttackProgress, Columns, MemberResult, TableName
+from engine.models.modes import evaluation
 
 #: Batch sizes that are tried, and how much slower than the fastest one may be to be taken for its lower memory.
 TRIED_SIZES = (32, 64, 128, 256, 512, 1024)
@@ -231,19 +232,17 @@ class Evaluation:
 
     def _attempt(self, batch: Batch, positions: np.ndarray) -> Attempt:
         """One pass over some images; in two halves if they do not fit into the memory of the device."""
-        images, labels, logits = self.look(positions)
         try:
-            return batch.attack.attempt(
-                self.fast, images, labels, logits=logits, seed=self.seed, sample_ids=self.images.ids[positions],
-                one=batch.one, judge=self.judge, each_step=self.told.check,
-            )  # fmt: skip
+            found = self._attempt_on(self.fast, batch, positions)
+            if self.fast is not self.judge:
+                self._confirm(found, batch, positions)
+            return found
         except torch.OutOfMemoryError:
             if len(positions) == 1:
                 raise DeviceError(
                     f"{batch.attack.config.label} on a single image needs more memory than {self.device} has free. "
                     "Close what else uses it, or choose another device."
                 ) from None
-        del images, labels, logits
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(positions) // 2
@@ -251,6 +250,24 @@ class Evaluation:
         return Attempt(
             *(torch.cat([getattr(half, item.name) for half in halves]) for item in fields(Attempt))
         )
+
+    def _attempt_on(self, network: nn.Module, batch: Batch, positions: np.ndarray) -> Attempt:
+        images, labels, logits = self.look(positions)
+        return batch.attack.attempt(
+            network, images, labels, logits=logits, seed=self.seed, sample_ids=self.images.ids[positions],
+            one=batch.one, judge=self.judge, each_step=self.told.check,
+        )  # fmt: skip
+
+    def _confirm(self, found: Attempt, batch: Batch, positions: np.ndarray) -> None:
+        """Try images anew on the judge itself if only the fast form of it, which rounds otherwise, was broken."""
+        with torch.no_grad(), evaluation(self.fast):
+            claimed = misclassified(self.fast(found.adversarial), self.look(positions)[1])
+        doubtful = (claimed & found.certified & ~found.broken).nonzero().flatten().cpu()
+        if len(doubtful):
+            again = self._attempt_on(self.judge, batch, positions[doubtful.numpy()])
+            for item in fields(Attempt):
+                tensor = getattr(found, item.name)
+                tensor[doubtful.to(tensor.device)] = getattr(again, item.name)
 
     def _columns(self, found: Attempt, batch: Batch) -> dict[str, np.ndarray]:
         count = len(batch.positions)

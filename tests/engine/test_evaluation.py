@@ -365,6 +365,31 @@ def test_that_a_batch_that_does_not_fit_is_attacked_in_halves(network, images, s
         Evaluated(Never(), images, config).run()
 
 
+def test_that_what_only_the_fast_form_believes_broken_is_tried_on_the_network_itself(network, images) -> None:
+    """The fast form here is another network altogether: without the second look hardly anything would be broken."""
+    config = CONFIG.model_copy(
+        update={"sweep_epsilon": [], "sweep_steps": [], "targets": 0, "judged_at": "any_step", "restarts": 1}
+    )
+
+    class Wrong(nn.Module):
+        """Says that everything is misclassified at once."""
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            return -network(batch)
+
+    found = {}
+    for name, fast in (("itself", network), ("wrong", Wrong())):
+        evaluated = Evaluated(network, images, config)
+        evaluation = Evaluation(
+            Plan(config, 5), network, fast, images, seed=3, batch_size=7, device=torch.device("cpu"),
+            told=Told(evaluated.add),
+        )  # fmt: skip
+        evaluation.run({}, {})
+        found[name] = evaluation.ledger.alive(0)
+    assert 0 < found["itself"].sum() < 32
+    np.testing.assert_array_equal(found["wrong"], found["itself"])
+
+
 def test_that_images_outside_0_to_1_are_refused_with_what_to_do(network) -> None:
     from engine.attacks.base import clean_logits
 
