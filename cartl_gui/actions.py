@@ -14,6 +14,8 @@ from cartl_gui import words
 from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.dialogs.import_dialog import ImportDialog
 from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
+from cartl_gui.files import WEIGHTS, is_weights_file
+from cartl_gui.forms.proposals import attack_on, attack_on_file
 from cartl_gui.plots.base import PlotPanel
 from engine.config import StageName, StudyConfig, StudyDraft
 from engine.errors import CartlError, ConfigError
@@ -37,6 +39,8 @@ class Actions:
             "open": self.open,
             "save": self.save,
             "import": self.import_checkpoint,
+            "attack_file": self.attack_file,
+            "attack_run": self.attack_selected,
             "export_plot": self.export_shown_plot,
             "workspace": self.open_workspace,
             "quit": window.close,
@@ -82,7 +86,10 @@ class Actions:
             self.open_file(path)
 
     def open_file(self, path: str) -> None:
-        """Propose the settings of a TOML file in the form."""
+        """Propose the settings of a TOML file in the form, or an attack on a file with weights."""
+        if is_weights_file(path):
+            self.propose_attack_on(path)
+            return
         try:
             draft = StudyDraft.load(Path(path))
         except ConfigError as error:
@@ -118,6 +125,36 @@ class Actions:
             self._window.setup.set_study(StudyConfig(title=info.study or info.name, runs=[info.config]))
             self._window.show_form()
             self._window.status.say(f"The form shows the settings of {info.name}")
+
+    def attack_selected(self) -> None:
+        """Put an attack on the selected run's network into the form."""
+        info = self._selected()
+        if info is not None:
+            study = StudyConfig(title=info.study or info.name, runs=[attack_on(info)])
+            self._show_attack(study, f"The form attacks {info.name}")
+
+    def attack_file(self) -> None:
+        """Ask for a file with weights and propose an attack on it."""
+        path, _kind = QFileDialog.getOpenFileName(
+            self._window, "Attack a checkpoint file", self._window.settings.folder, WEIGHTS
+        )
+        if path:
+            self.propose_attack_on(path)
+
+    def propose_attack_on(self, path: str) -> None:
+        """Put an attack on a file with weights into the form."""
+        self._remember(Path(path))
+        study = StudyConfig(title="My experiment", runs=[attack_on_file(path)])
+        self._show_attack(study, f"The form attacks {path}")
+
+    def _show_attack(self, study: StudyConfig, text: str) -> None:
+        window = self._window
+        window.setup.preset.setCurrentIndex(0)
+        window.setup.set_study(study)
+        window.show_form()
+        for key in ("run", "data", "attack"):
+            window.setup.form.sections[key].set_open(True)
+        window.status.say(text)
 
     # runs -----------------------------------------------------------------------------------------------
     def resume(self) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QMenuBar, QToolBar
 
 from cartl_gui import theme
+from engine.events import RunInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,14 @@ class Situation:
     selected_resumable: bool = False
     study_resumable: bool = False
     selected_has_weights: bool = False
+    selected_attackable: bool = False
     plot_shown: bool = False
+
+
+def is_attackable(info: RunInfo) -> bool:
+    """Whether there is a network of a run to attack: it has finished, or only attacks one that was there before."""
+    trains = info.config.pretraining is not None or info.config.finetuning is not None
+    return info.state == "finished" or not trains
 
 
 def always(_situation: Situation) -> bool:
@@ -61,6 +69,8 @@ COMMANDS: tuple[Command, ...] = (
             enabled=lambda s: s.study_is_valid),
     Command("import", "&Import checkpoint…", "Make weights of this program from a checkpoint of the CARTL authors' code.",
             "File", "layers", "Ctrl+I"),
+    Command("attack_file", "Attack a chec&kpoint file…",
+            "Put an attack on a file with weights into the form, of this program or of another.", "File", "attack"),
     Command("export_plot", "&Export plot…", "Write a plot as PNG, SVG, PDF or CSV.", "File", "export",
             "Ctrl+E", "Export plot…", lambda s: s.plot_shown, separator=True),
     Command("workspace", "Open &workspace folder", "Show the folder of runs in the file manager.", "File",
@@ -81,6 +91,9 @@ COMMANDS: tuple[Command, ...] = (
             enabled=lambda s: s.can_write and (s.running or s.queued)),
     Command("show_run", "Show &plots", "Show the selected run in the plots.", "Run", "live", "Return",
             enabled=lambda s: s.selected, separator=True),
+    Command("attack_run", "&Attack this network…",
+            "Put an attack on the selected run's network into the form, with its attack settings.", "Run", "attack",
+            "Ctrl+Shift+A", enabled=lambda s: s.selected_attackable),
     Command("use_settings", "&Use these settings", "Put the selected run's settings into the form.", "Run",
             "setup", "Ctrl+D", enabled=lambda s: s.selected),
     Command("copy_command", "&Copy as command", "Copy the command line that makes this run.", "Run", "copy",

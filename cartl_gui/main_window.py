@@ -25,10 +25,11 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.closing import Closer
-from cartl_gui.commands import CommandSet, Situation
+from cartl_gui.commands import CommandSet, Situation, is_attackable
+from cartl_gui.files import dropped_file
 from cartl_gui.layout import WindowLayout, first_size
 from cartl_gui.pages.status import StatusLine
-from cartl_gui.pages.welcome import WelcomePage, toml_in
+from cartl_gui.pages.welcome import WelcomePage
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme, ThemeChoice
 from engine.api import IMPORTING, RECOGNISING, Session
@@ -161,7 +162,7 @@ class MainWindow(QMainWindow):
         self.runs.set_menu_actions(
             [
                 actions["show_run"], actions["resume"], actions["resume_study"], actions["stop"], None,
-                actions["use_settings"], actions["copy_command"], None,
+                actions["attack_run"], actions["use_settings"], actions["copy_command"], None,
                 actions["export_weights"], actions["export_tables"], actions["open_folder"],
             ]
         )  # fmt: skip
@@ -453,6 +454,7 @@ class MainWindow(QMainWindow):
                 selected_resumable=info is not None and info.state in RESUMABLE,
                 study_resumable=info is not None and self._study_waits(info.study),
                 selected_has_weights=data is not None and bool(data.weights),
+                selected_attackable=info is not None and is_attackable(info),
                 plot_shown=self.shown_plot() is not None,
             )
         )
@@ -487,13 +489,13 @@ class MainWindow(QMainWindow):
                 self.tabs.setTabIcon(index, theme.icon(picture))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Accept a settings file anywhere."""
-        if toml_in(event) is not None:
+        """Accept a settings file or a checkpoint anywhere."""
+        if dropped_file(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Propose the settings of a dropped file."""
-        path = toml_in(event)
+        """Propose the settings of a dropped file, or an attack on a dropped checkpoint."""
+        path = dropped_file(event)
         if path is not None:
             event.acceptProposedAction()
             self.actions_of_commands.open_file(path)

@@ -166,9 +166,12 @@ def style_sheet(colours: Scheme) -> str:
                             border-bottom: 1px solid {c.border}; padding: 4px 6px; }}
     QTableView {{ border: 1px solid {c.border}; border-radius: 4px; gridline-color: {c.grid};
                   selection-background-color: {c.selection}; selection-color: {c.text}; }}
+    QTableView[plain="true"] {{ border: none; }}
     QTableView::item {{ padding: 0 6px; }}
     QPlainTextEdit {{ border: 1px solid {c.border}; border-radius: 4px; }}
     QFrame[card="true"] {{ background: {c.raised}; border: 1px solid {c.border}; border-radius: 8px; }}
+    QFrame[warning="true"] {{ background: {c.window}; border: none; border-left: 3px solid {c.warning};
+                border-radius: 4px; }}
     QFrame[drop="true"] {{ border: 1.5px dashed {c.neutral}; border-radius: 8px; background: transparent; }}
     QFrame[drop="active"] {{ border: 2px dashed {c.accent}; border-radius: 8px; background: {c.selection}; }}
     QLabel[role="muted"] {{ color: {c.muted}; }}

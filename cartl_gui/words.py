@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import get_args
 
@@ -117,6 +118,12 @@ def sureness(value: Estimate) -> str:
     }[value.over]
 
 
+def doubts(runs: Iterable[RunInfo]) -> list[str]:
+    """Reasons to doubt the figures of some runs, each kind once: "Warning: signs of gradient masking"."""
+    titles = [warning.title for run in runs if run.result is not None for warning in run.result.warnings]
+    return [f"Warning: {title[:1].lower()}{title[1:]}" for title in dict.fromkeys(titles)]
+
+
 def points(difference: float) -> str:
     """Write a difference of shares in percentage points with its sign: "+4.2", "−0.3"; "–" for none."""
     if not math.isfinite(difference):
@@ -156,11 +163,23 @@ def clock(moment: float, now: float | None = None) -> str:
 def ending(info: RunInfo, now: float | None = None) -> str:
     """What is known about the time of a run: how long it took, or how long it needs and when it ends."""
     if info.state == "running" and info.seconds_left is not None:
-        end = clock((now or time.time()) + info.seconds_left, now).removeprefix("today ")
-        return f"{duration(info.seconds_left)} left, until {end}"
+        return time_left(info.seconds_left, now)
     if info.state == "created":
         return ""
     return f"took {duration(info.seconds)}" if info.seconds else ""
+
+
+def time_left(seconds: float | None, now: float | None = None) -> str:
+    """How long something needs and when it ends: "3 min 20 s left, until 09:15"; empty for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    end = clock((now or time.time()) + seconds, now).removeprefix("today ")
+    return f"{duration(seconds)} left, until {end}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Write "A", "A and B", "A, B and C"."""
+    return " and ".join([*([", ".join(items[:-1])] if len(items) > 1 else []), *items[-1:]])
 
 
 def number(value: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +10,8 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from cartl_gui import words
-from cartl_gui.forms.fields import WEIGHTS_SUFFIXES, FieldRow
+from cartl_gui.files import is_weights_file
+from cartl_gui.forms.fields import FieldRow
 from cartl_gui.forms.groups import FieldGroup, Section
 from cartl_gui.forms.specs import FieldSpec, specs_of
 from cartl_gui.widgets import WrappedLabel
@@ -273,11 +273,6 @@ class ConfigForm(QWidget):
         for key, section in self.sections.items():
             section.summary.setText(texts[key])
             section.summary.setToolTip(texts[key])
-
-
-def is_weights_file(text: str) -> bool:
-    """Whether a text that says where weights come from names a file, and not a run."""
-    return Path(text).suffix.lower() in WEIGHTS_SUFFIXES
 
 
 def _defaults(model: type[Settings]) -> dict[str, Any]:

@@ -19,13 +19,11 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
+from cartl_gui.files import WEIGHTS
 from cartl_gui.forms.specs import FieldSpec
 from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import format_ratio
 
-#: Endings of files with weights, and how dialogs ask for one.
-WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".pt2", ".ts")
-WEIGHTS = f"Weights and checkpoints ({' '.join(f'*{suffix}' for suffix in WEIGHTS_SUFFIXES)});;All files (*)"
 LABEL_WIDTH = 142
 UNIT_WIDTH = 72
 
@@ -73,7 +71,7 @@ class FieldRow(QWidget):
         lists = spec.kind in ("integers", "numbers")
         wide = lists or (spec.kind in ("choice", "text", "path", "switch") and not spec.unit)
         if lists and (line := self._line()) is not None:
-            line.setPlaceholderText("left out" if spec.optional else f"none; {spec.unit}")
+            line.setPlaceholderText("left out" if spec.optional else "none")
         grid.addWidget(self.editor, 0, 1, 1, 2 if wide else 1)
         if spec.kind == "start":
             grid.addWidget(self._browser("Choose a file with weights…"), 0, 2)

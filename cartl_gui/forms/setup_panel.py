@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
@@ -23,44 +22,11 @@ from cartl_gui import theme, words
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow
 from cartl_gui.forms.grid_section import GridSection, amount_of
+from cartl_gui.forms.proposals import new_run, run_from
 from cartl_gui.widgets import QuietCombo, WrappedLabel
-from engine.config import (
-    AttackConfig,
-    DataConfig,
-    FinetuningConfig,
-    ModelConfig,
-    PretrainingConfig,
-    RunConfig,
-    StudyConfig,
-    StudyDraft,
-    dump_study,
-)
+from engine.config import StudyConfig, StudyDraft, dump_study
 from engine.errors import ConfigError, Problem
 from engine.events import RunInfo
-
-
-def new_run() -> RunConfig:
-    """All three stages with the program's defaults, on images that need no download."""
-    return RunConfig(
-        name="experiment",
-        model=ModelConfig(),
-        source=DataConfig(name="letters", validation_size=256),
-        target=DataConfig(name="digits", validation_size=256),
-        pretraining=PretrainingConfig(),
-        finetuning=FinetuningConfig(),
-        attack=AttackConfig(),
-    )
-
-
-def run_from(weights: str) -> RunConfig:
-    """A transfer and an attack with the program's defaults, starting from a weights file."""
-    return RunConfig(
-        name=f"from {Path(weights).stem}"[:80],
-        start_from=weights,
-        target=DataConfig(name="digits", validation_size=256),
-        finetuning=FinetuningConfig(),
-        attack=AttackConfig(),
-    )
 
 
 class SetupPanel(QWidget):

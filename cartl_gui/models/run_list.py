@@ -131,8 +131,11 @@ class RunListModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and column == STATE:
             colours = theme.scheme()
             return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
+        if role == Qt.ItemDataRole.DecorationRole and column == ROBUST and words.doubts([info]):
+            return theme.icon("warning", theme.scheme().warning)
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{HEADERS[column]}: {self._shown(info, column)}"
+            doubts = words.doubts([info]) if column == ROBUST else []
+            return ", ".join([f"{HEADERS[column]}: {self._shown(info, column)}", *doubts])
         return None
 
     def _shown(self, info: RunInfo, column: int) -> str:
@@ -176,7 +179,10 @@ def _tip(info: RunInfo, column: int) -> str:
         return info.reason
     if column in _RIGHT and info.result:
         share = info.result.clean_accuracy if column == CLEAN else info.result.robust_accuracy
-        return f"{words.interval(share)}, 95 % interval, {info.result.samples:,} images, {info.result.attack}"
+        about = (
+            f"{words.interval(share)}, 95 % interval, {info.result.samples:,} images, {info.result.attack}"
+        )
+        return "\n".join([about, *(words.doubts([info]) if column == ROBUST else [])])
     return f"{info.name}\n{info.id}\n{words.pretraining(info.config)}; {words.transfer(info.config)}"
 
 
@@ -207,11 +213,14 @@ class RunFilter(QSortFilterProxyModel):
 
 
 class ProgressDelegate(QStyledItemDelegate):
-    """Paints the share that is done as a bar with its number."""
+    """Paints the share that is done as a bar with the cell's text; a cell without a share as any other."""
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """Paint background and bar."""
         share = index.data(PROGRESS_ROLE)
+        if share is None:
+            super().paint(painter, option, index)
+            return
         self.initStyleOption(option, index)
         text, option.text = option.text, ""
         style = option.widget.style() if option.widget else QApplication.style()
@@ -224,7 +233,7 @@ class ProgressDelegate(QStyledItemDelegate):
         painter.setBrush(QColor(colours.border))
         painter.drawRoundedRect(frame, 3, 3)
         done = frame.adjusted(0, 0, 0, 0)
-        done.setWidth(round(frame.width() * min(1.0, max(0.0, float(share or 0.0)))))
+        done.setWidth(round(frame.width() * min(1.0, max(0.0, float(share)))))
         painter.setBrush(QColor(colours.accent))
         if done.width() > 1:
             painter.drawRoundedRect(done, 3, 3)

@@ -15,10 +15,9 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
-from cartl_gui.pages.attack_card import AttackCard
+from cartl_gui.pages.attack_page import AttackPage
 from cartl_gui.plots.accuracy import AccuracyPlot
 from cartl_gui.plots.base import PlotPanel
-from cartl_gui.plots.classes import ClassesPlot
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
@@ -42,11 +41,10 @@ class LivePage(QWidget):
         self._waiting: list[PlotPanel] = []
         self.accuracy, self.loss = AccuracyPlot(), LossPlot()
         self.distance, self.spectral = DistancePlot(), SpectralPlot()
-        self.classes = ClassesPlot()
-        self.attack = AttackCard()
+        self.attack = AttackPage()
         self.training_panels: tuple[PlotPanel, ...] = (self.accuracy, self.distance, self.loss, self.spectral)
         self._build()
-        for panel in (*self.training_panels, self.classes):
+        for panel in (*self.training_panels, *self.attack.panels()):
             panel.export_requested.connect(self.export_requested)
             panel.maximise_toggled.connect(self._maximise)
             panel.epoch_hovered.connect(self._link)
@@ -90,11 +88,6 @@ class LivePage(QWidget):
             self._grid.addWidget(splitter)
         self._grid.setSizes([1000, 1000])
         self._grid.setChildrenCollapsible(False)
-        attack = QWidget()
-        attack_column = QVBoxLayout(attack)
-        attack_column.setContentsMargins(0, 0, 0, 0)
-        attack_column.addWidget(self.attack)
-        attack_column.addWidget(self.classes, 1)
         self._empty_text = WrappedLabel("muted")
         self._empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty_text.setText(
@@ -115,7 +108,7 @@ class LivePage(QWidget):
         column.addWidget(self.demo_button, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
         self.stack = QStackedWidget()
-        for page in (empty, self._grid, attack):
+        for page in (empty, self._grid, self.attack):
             self.stack.addWidget(page)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
@@ -188,7 +181,7 @@ class LivePage(QWidget):
         """The plots of the stage that is shown."""
         if self.data is None:
             return ()
-        return (self.classes,) if self.stage == "attack" else self.training_panels
+        return self.attack.panels() if self.stage == "attack" else self.training_panels
 
     def current_panel(self) -> PlotPanel | None:
         """The plot to export: the enlarged one, that under the focus, or the first that shows something."""
@@ -207,14 +200,13 @@ class LivePage(QWidget):
         self.stage_chosen.emit(self.stage)
 
     def _maximise(self, panel: PlotPanel, on: bool) -> None:
-        for other in self.training_panels:
-            if panel in self.training_panels:
-                other.setVisible(not on or other is panel)
         if panel in self.training_panels:
+            for other in self.training_panels:
+                other.setVisible(not on or other is panel)
             for splitter in self._rows:
                 splitter.setVisible(not on or splitter.isAncestorOf(panel))
         else:
-            self.attack.setVisible(not on)
+            self.attack.maximise(panel, on=on)
         self.refresh()
 
     def _link(self, epoch: object) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QBrush, QColor, QKeyEvent
+from PySide6.QtGui import QBrush, QColor, QIcon, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from cartl_gui import theme, words
 from engine.events import RunInfo
 from engine.results import NOTHING, Cell, Evaluation, Results
 
+ROBUST = "Robust (%)"
 CELL_HEADERS = (
     "Cell",
     "Pre-training",
@@ -20,11 +21,11 @@ CELL_HEADERS = (
     "k",
     "Seeds",
     "Clean (%)",
-    "Robust (%)",
+    ROBUST,
     "Pareto",
     "Not finished",
 )
-RUN_HEADERS = ("Run", "Seed", "Pre-training", "Transfer", "k", "Clean (%)", "Robust (%)", "Attack", "State")
+RUN_HEADERS = ("Run", "Seed", "Pre-training", "Transfer", "k", "Clean (%)", ROBUST, "Attack", "State")
 DASH = "–"
 #: Most letters of the two columns that may be long.
 ROOM = 44
@@ -32,13 +33,17 @@ ROOM = 44
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its texts by column, the run that a double click opens, its cell, and what the tooltip says."""
+    """One row: its texts by column, the run that a double click opens, its cell, and what the tooltip says.
+
+    `doubtful` says that an attack on one of its runs gave a warning.
+    """
 
     texts: tuple[str, ...]
     run: str
     cell: str
     tip: str
     failed: bool = False
+    doubtful: bool = False
 
 
 def cell_rows(runs: Sequence[RunInfo], results: Results, evaluation: Evaluation | None) -> list[Row]:
@@ -98,9 +103,11 @@ def _cell_row(
             DASH, DASH, "",
         )  # fmt: skip
         tip = [name]
+    doubts = words.doubts(cell.runs) if cell is not None else []
+    tip += doubts
     tip += [f"seed {run.config.seed}: {words.STATE_WORDS[run.state]} {run.reason}".rstrip() for run in late]
     first = cell.runs[0] if cell else runs[0]
-    return Row((name, *figures, about), first.id, name, "\n".join(tip), bool(failed))
+    return Row((name, *figures, about), first.id, name, "\n".join(tip), bool(failed), bool(doubts))
 
 
 def run_rows(runs: Sequence[RunInfo]) -> list[Row]:
@@ -122,7 +129,9 @@ def run_rows(runs: Sequence[RunInfo]) -> list[Row]:
             result.attack if result else planned,
             f"{state}: {reason}" if reason else state,
         )
-        rows.append(Row(texts, info.id, info.name, info.reason or info.name, info.state == "failed"))
+        doubts = words.doubts([info])
+        tip = "\n".join([info.reason or info.name, *doubts])
+        rows.append(Row(texts, info.id, info.name, tip, info.state == "failed", bool(doubts)))
     return rows
 
 
@@ -179,6 +188,8 @@ class ResultsTable(QTableWidget):
                     item.setText(text)
                 if item.toolTip() != row.tip:
                     item.setToolTip(row.tip)
+                is_doubtful = row.doubtful and headers[column] == ROBUST
+                item.setIcon(theme.icon("warning", colours.warning) if is_doubtful else QIcon())
                 is_bad = row.failed and column == len(row.texts) - 1
                 item.setForeground(QColor(colours.error) if is_bad else QBrush())
         self.rows = rows

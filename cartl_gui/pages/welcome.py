@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import (
@@ -18,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
+from cartl_gui.files import dropped_file
 from cartl_gui.widgets import ElidedLabel, WrappedLabel
 from engine.config import StudyConfig
 from engine.events import DeviceReport, RunInfo
@@ -54,7 +53,7 @@ class RecentRun(QPushButton):
 
 
 class DropZone(QFrame):
-    """Takes a settings file that is dragged onto it."""
+    """Takes a settings file or a checkpoint that is dragged onto it."""
 
     dropped = Signal(str)
 
@@ -62,15 +61,15 @@ class DropZone(QFrame):
         super().__init__(parent)
         self.setAcceptDrops(True)
         self.setMinimumHeight(56)
-        label = QLabel("Drop a settings file (.toml) here")
+        label = QLabel("Drop a settings file (.toml) or a checkpoint here")
         label.setProperty("role", "muted")
         label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         QVBoxLayout(self).addWidget(label)
         self._mark("true")
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Accept one TOML file."""
-        if toml_in(event) is not None:
+        """Accept one file that the window can open."""
+        if dropped_file(event) is not None:
             event.acceptProposedAction()
             self._mark("active")
 
@@ -81,7 +80,7 @@ class DropZone(QFrame):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Tell the window which file was dropped."""
         self._mark("true")
-        path = toml_in(event)
+        path = dropped_file(event)
         if path is not None:
             event.acceptProposedAction()
             self.dropped.emit(path)
@@ -90,12 +89,6 @@ class DropZone(QFrame):
         self.setProperty("drop", value)
         self.style().unpolish(self)
         self.style().polish(self)
-
-
-def toml_in(event: QDropEvent) -> str | None:
-    """The path of the TOML file that is dragged, None for anything else."""
-    paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
-    return next((path for path in paths if Path(path).suffix.lower() == ".toml"), None)
 
 
 class WelcomePage(QScrollArea):

@@ -231,7 +231,7 @@ class PlotPanel(QFrame):
         self._heading = ElidedLabel(self.title)
         self._heading.setProperty("role", "heading")
         self._heading.setToolTip(self.title)
-        head = QHBoxLayout()
+        self._head = head = QHBoxLayout()
         head.setContentsMargins(10, 5, 6, 0)
         head.setSpacing(1)
         head.addWidget(self._heading, 1)

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QWidget
 from cartl_gui.plots.base import CurveStyle, PlotPanel, Series
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
+from cartl_gui.words import percent
 from engine.config import StageName
 
 
@@ -32,8 +33,8 @@ class ClassesPlot(PlotPanel):
         self.recolour(self.colours)
 
     def consume(self, data: RunData, _stage: StageName) -> None:
-        """Count the samples table."""
-        columns = data.columns("attack", "samples")
+        """Count the images that were right and those that nothing has broken, so far."""
+        columns = data.verdicts()
         if not columns:
             self.clear()
             return
@@ -43,13 +44,15 @@ class ClassesPlot(PlotPanel):
         amount = np.bincount(rows, minlength=len(classes))
         shares = [
             100 * np.bincount(rows, columns[name].astype(float), minlength=len(classes)) / amount
+            if name in columns
+            else np.full(len(classes), np.nan)
             for name in ("clean_correct", "robust")
         ]
         self._table = {
             "class": classes, "images": amount, "clean_accuracy (%)": shares[0], "robust_accuracy (%)": shares[1]
         }  # fmt: skip
         for shift, item, share, curve in zip((-0.2, 0.2), self._items, shares, self.curves, strict=True):
-            item.setOpts(x=classes + shift, height=share, width=0.38)
+            item.setOpts(x=classes + shift, height=np.nan_to_num(share), width=0.38)
             curve.x, curve.y = classes, share
         step = max(1, -(-len(classes) // 30))
         self.plot.getAxis("bottom").setTicks([[(int(number), str(number)) for number in classes[::step]]])
@@ -89,8 +92,8 @@ class ClassesPlot(PlotPanel):
             return ""
         index = int(np.argmin(np.abs(self._table["class"] - position)))
         return (
-            f"class {self._table['class'][index]}: clean {self._table['clean_accuracy (%)'][index]:.1f} %, "
-            f"robust {self._table['robust_accuracy (%)'][index]:.1f} % of {self._table['images'][index]} images"
+            f"class {self._table['class'][index]}: clean {percent(self._table['clean_accuracy (%)'][index] / 100)}, "
+            f"robust {percent(self._table['robust_accuracy (%)'][index] / 100)} of {self._table['images'][index]} images"
         )
 
     def recolour(self, colours: Scheme) -> None:

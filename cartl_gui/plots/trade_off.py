@@ -344,7 +344,7 @@ def cell_text(cell: Cell, *, on_front: bool = False) -> str:
         f"robust {words.estimate(cell.robust)}",
         words.sureness(cell.robust),
     ]
-    return "\n".join([*lines, *(["on the Pareto front"] if on_front else [])])
+    return "\n".join([*lines, *(["on the Pareto front"] if on_front else []), *words.doubts(cell.runs)])
 
 
 def _has_place(cell: Cell) -> bool:

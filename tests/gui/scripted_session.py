@@ -29,14 +29,11 @@ from engine.config import (
 )
 from engine.events import (
     ENDED,
-    AttackProgress,
-    AttackResult,
     CheckpointSaved,
     DeviceReport,
     EngineEvent,
     EngineReady,
     Exported,
-    Interval,
     LogAdded,
     QueueEmpty,
     RequestFailed,
@@ -49,6 +46,7 @@ from engine.events import (
     StageLayout,
     StageStarted,
 )
+from tests.gui.scripted_attack import ScriptedAttack, attack_layout
 
 STEPS_PER_EPOCH = 20
 DEVICE = DeviceReport(
@@ -257,16 +255,20 @@ class ScriptedSession:
         yield RunChanged(started)
         yield LogAdded(info.id, time.time(), "info", f"{info.name} starts on the CPU with 2 threads")
         stages, done = config.stages, 0.0
+        attack = ScriptedAttack(info.id, config.attack or AttackConfig(), sum(map(ord, info.name)))
         weights: tuple[StageName, ...] = ()
         for number, stage in enumerate(stages):
             running = replace(started, stage=stage)
             if stage == "attack":
-                yield from self._attack(running, random)
+                yield StageStarted(info.id, attack.layout)
+                yield RunChanged(replace(running, progress=done, seconds_left=40.0))
+                yield from attack.events()
             else:
                 yield from self._training(running, stage, number / len(stages), 1 / len(stages), random)
                 weights += (stage,)
             done = (number + 1) / len(stages)
-        result = attack_result(config, random) if config.attack else None
+        data = f"{config.evaluation_data.name} test images" if config.evaluation_data else "test images"
+        result = attack.result(data) if config.attack else None
         finished = replace(
             self._runs[info.id], state="finished", progress=done, seconds_left=None, result=result
         )
@@ -297,23 +299,11 @@ class ScriptedSession:
             yield CheckpointSaved(info.id, stage, epoch * STEPS_PER_EPOCH, f"{info.path}/last.ckpt")
         yield LogAdded(info.id, time.time(), "info", f"{layout.title}: {layout.epochs} epochs done")
 
-    def _attack(self, info: RunInfo, random: np.random.Generator) -> Iterator[EngineEvent]:
-        layout = layout_of(info.config, "attack")
-        yield StageStarted(info.id, layout)
-        clean = robust = 0
-        for first in range(0, layout.samples, 50):
-            rows = sample_rows(first, 50, random)
-            clean += int(rows["clean_correct"].sum())
-            robust += int(rows["robust"].sum())
-            done = first + 50
-            yield RowsAdded(info.id, "attack", "samples", rows)
-            yield AttackProgress(info.id, done, layout.samples, clean / done, robust / done)
-
 
 def layout_of(config: RunConfig, stage: StageName) -> StageLayout:
     """The layout of a WRN-16-1's stage."""
     if stage == "attack":
-        return StageLayout("attack", f"Attack with {config.attack.title}", samples=config.attack.samples)
+        return attack_layout(config.attack)
     part = getattr(config, stage)
     blocks = ("1.1", "1.2", "2.1", "2.2", "3.1", "3.2", "norm", "classifier")
     return StageLayout(
@@ -404,19 +394,6 @@ def sample_rows(first: int, count: int, random: np.random.Generator) -> dict[str
         "robust": robust.astype("u1"),
         "restart": np.where(clean & ~robust, 0, -1),
     }
-
-
-def attack_result(config: RunConfig, random: np.random.Generator) -> AttackResult:
-    """A result with Wilson-like intervals."""
-    clean, robust = 0.86 + random.normal(0, 0.01), 0.52 + random.normal(0, 0.03)
-    return AttackResult(
-        f"{config.evaluation_data.name} test images" if config.evaluation_data else "test images",
-        config.attack.title,
-        config.attack.samples,
-        Interval(clean, clean - 0.033, clean + 0.028),
-        Interval(robust, robust - 0.044, robust + 0.043),
-        12.4,
-    )
 
 
 def earlier_run(name: str = "old-at", state: str = "finished") -> tuple[RunInfo, RunRecord]:

@@ -9,7 +9,8 @@ from PySide6.QtWidgets import QComboBox, QFileDialog, QToolButton
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.forms.config_form import ConfigForm
-from cartl_gui.forms.setup_panel import SetupPanel, new_run
+from cartl_gui.forms.proposals import new_run
+from cartl_gui.forms.setup_panel import SetupPanel
 from engine.config import ATTACKS, AttackConfig, RunConfig, StudyDraft, parse_study
 from tests.gui.gui_helpers import row
 from tests.gui.scripted_session import demo_study

@@ -10,7 +10,8 @@ from pytestqt.qtbot import QtBot
 
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow
-from cartl_gui.forms.setup_panel import SetupPanel, new_run
+from cartl_gui.forms.proposals import new_run
+from cartl_gui.forms.setup_panel import SetupPanel
 from cartl_gui.forms.specs import specs_of
 from engine.config import (
     CheckpointConfig,

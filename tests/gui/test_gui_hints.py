@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow
 from cartl_gui.forms.groups import FieldGroup
-from cartl_gui.forms.setup_panel import new_run
+from cartl_gui.forms.proposals import new_run
 from engine.config import PretrainingConfig, Settings
 from engine.config.base import setting
 

@@ -113,24 +113,6 @@ def test_that_a_finished_study_fills_the_table_of_results(
     assert any(f"{result.robust_accuracy.low}" in line for line in lines)
 
 
-def test_that_the_attack_card_shows_figures_so_far_and_then_the_interval(
-    window: MainWindow, session: ScriptedSession
-) -> None:
-    window.start_demo()
-    while window.live.data is None or window.live.data.attack is None:
-        session.step()
-        drain(window)
-    card = window.live.attack
-    assert card.progress.text() == "50 of 500 images"
-    assert card.notes["robust"].text() == ""
-    session.run_out()
-    drain(window)
-    window.show_run("0001-at")
-    drain(window)
-    assert card.notes["robust"].text().startswith("95 %: ")
-    assert card.progress.isHidden()
-
-
 def test_that_pause_and_resume_reach_the_session(window: MainWindow, session: ScriptedSession) -> None:
     window.start_demo()
     session.step(10)
