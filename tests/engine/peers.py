@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.attacks import attacks
-from engine.attacks.noise import BatchNoise
+from engine.attacks.noise import BatchNoise, Noise
 from engine.attacks.pgd import training_examples
 from engine.config import AttackConfig, DataConfig, PgdConfig
 from engine.data import ImageSet, load_domain
@@ -127,7 +127,11 @@ class Peer:
 
     def first(self, count: int) -> Peer:
         """The same network with fewer images."""
-        return replace(self, images=self.images[:count], labels=self.labels[:count])
+        return self.at(torch.arange(min(count, len(self.labels))))
+
+    def at(self, where: Tensor) -> Peer:
+        """The same network with the images at these places."""
+        return replace(self, images=self.images[where], labels=self.labels[where])
 
     def double(self) -> Peer:
         """The same in float64, where no rounding grows to a difference."""
@@ -223,8 +227,20 @@ class Found:
     robust: Tensor
 
 
-def ours(config: AttackConfig, peer: Peer, *, seed: int = 0) -> Found:
-    """Our attack in the references' mode: one stream for the batch, each pass on what is still robust."""
+def ours(
+    config: AttackConfig, peer: Peer, *, seed: int = 0,
+    noise: Callable[[Tensor], Noise] = lambda images: BatchNoise(images, None), stop_early: bool = False,
+) -> Found:  # fmt: skip
+    """Our attack in the references' mode: one stream for the batch, each pass on what is still robust.
+
+    Args:
+        config: settings.
+        peer: what to attack.
+        seed: of the global random numbers.
+        noise: makes the random numbers of one pass over these images.
+        stop_early: whether images are left alone once broken; the references' Square does so, their APGD and FAB do
+            not.
+    """
     model, images, labels = peer.model, peer.images, peer.labels
     attack, adversarial = attacks[config.name](config), images.clone()
     with torch.no_grad():
@@ -237,7 +253,7 @@ def ours(config: AttackConfig, peer: Peer, *, seed: int = 0) -> Found:
                 break
             made = attack.attempt(
                 model, images[alive], labels[alive], logits=logits[alive], seed=seed, sample_ids=alive, one=one,
-                noise=BatchNoise(images[alive], None), stop_early=False,
+                noise=noise(images[alive]), stop_early=stop_early,
             )  # fmt: skip
             adversarial[alive] = made.adversarial
             robust[alive[made.broken]] = False
