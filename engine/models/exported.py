@@ -8,6 +8,7 @@ Source: torch/_export/serde/schema.py of PyTorch, which documents the graph.
 
 from __future__ import annotations
 
+import math
 import operator as python
 import re
 from collections.abc import Callable
@@ -44,6 +45,7 @@ _MEMORY_FORMATS = {
     1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format
 }  # fmt: skip
 _STRIDED = 7
+_WORDS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 _DTYPES = {code: getattr(torch, name) for code, name in SCALAR_TYPES.items()}
 
 
@@ -243,10 +245,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _float(value: Any) -> float:
+    """A number, or the text for one that JSON does not have."""
+    return _WORDS[value] if isinstance(value, str) else float(value)
+
+
 def _number(union: dict[str, Any]) -> Any:
     """A number, or the name of an earlier one."""
     ((kind, value),) = union.items()
-    return _Value(str(value)) if kind == "as_name" else _plain(value)
+    if kind == "as_name":
+        return _Value(str(value))
+    return _float(value) if kind == "as_float" else _plain(value)
 
 
 def _optional(union: dict[str, Any]) -> _Value | None:
@@ -271,13 +280,15 @@ _ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "as_sym_bool": _number,
     "as_sym_ints": lambda value: [_number(item) for item in value],
     "as_sym_floats": lambda value: [_number(item) for item in value],
+    "as_float": _float,
+    "as_floats": lambda value: [_float(item) for item in value],
     "as_scalar_type": lambda value: _DTYPES[value],
     "as_memory_format": lambda value: _MEMORY_FORMATS[value],
     "as_layout": _layout,
     "as_device": lambda value: _Device(),
 } | dict.fromkeys(
     (
-        "as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string"
+        "as_int", "as_ints", "as_bool", "as_bools", "as_string"
     ), _plain
 )  # fmt: skip
 

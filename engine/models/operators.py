@@ -27,10 +27,10 @@ _NAMES = """
     atleast_1d avg_pool1d avg_pool2d baddbmm batch_norm bernoulli bernoulli_ bitwise_and bitwise_not
     bitwise_or bmm broadcast_tensors broadcast_to cat ceil celu celu_ channel_shuffle chunk clamp clamp_
     clamp_max clamp_max_ clamp_min clamp_min_ clone concat constant_pad_nd contiguous conv1d conv2d
-    conv3d conv_transpose2d convolution copy_ cos cosine_similarity count_nonzero cross cumprod cumsum
-    detach detach_ diag diagonal dim div div_ dot dropout dropout_ einsum elu elu_ embedding empty
-    empty_like eq equal erf exp exp_ expand expand_as expm1 eye feature_dropout fill fill_ flatten flip
-    floor floor_divide fmod frac full full_like gather ge gelu gelu_ glu greater greater_equal
+    conv3d conv_transpose2d convolution copy copy_ cos cosine_similarity count_nonzero cross cumprod
+    cumsum detach detach_ diag diagonal dim div div_ dot dropout dropout_ einsum elu elu_ embedding
+    empty empty_like eq equal erf exp exp_ expand expand_as expm1 eye feature_dropout fill fill_ flatten
+    flip floor floor_divide fmod frac full full_like gather ge gelu gelu_ glu greater greater_equal
     grid_sampler grid_sampler_2d group_norm gt hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh
     hardtanh_ im2col index index_add index_copy index_fill index_put index_select instance_norm
     is_complex is_floating_point is_same_size isfinite isinf isnan item layer_norm le leaky_relu
@@ -46,10 +46,10 @@ _NAMES = """
     scaled_dot_product_attention scatter scatter_add select selu selu_ sigmoid sigmoid_ sign silu silu_
     sin size slice slice_scatter softmax softplus sort split split_with_sizes sqrt sqrt_ square squeeze
     squeeze_ stack std std_mean stride sub sub_ subtract sum swapaxes sym_numel sym_size
-    sym_storage_offset sym_stride t take tan tanh tanh_ tensor_split threshold threshold_ tile to topk
-    trace transpose transpose_ tril triu true_divide type_as unbind unflatten unfold uniform uniform_
-    unsqueeze unsqueeze_ upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean view
-    view_as where zero zero_ zeros zeros_like
+    sym_storage_offset sym_stride t take tan tanh tanh_ tensor tensor_split threshold threshold_ tile to
+    topk trace transpose transpose_ tril triu true_divide type_as unbind unflatten unfold uniform
+    uniform_ unsqueeze unsqueeze_ upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean
+    view view_as where zero zero_ zeros zeros_like
 """
 #: Names in `torch.ops.aten`; a trailing underscore stands for the variant that works in place.
 OPERATORS = frozenset(_NAMES.split())

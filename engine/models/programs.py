@@ -57,7 +57,7 @@ class ProgramNetwork(nn.Module):
             yield
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             reason = str(error).strip().partition("\n")[0][:300]
             raise CheckpointError(
                 f"{self.path} failed on images of this size and type: {type(error).__name__}: {reason}"

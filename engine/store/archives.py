@@ -117,7 +117,7 @@ def member_names(path: Path) -> tuple[str, ...]:
     """The names of a zip archive's members below its folder, to tell by what wrote it; () if it is no zip file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return tuple(name.partition("/")[2] for name in archive.namelist()[: MAX_MEMBERS + 1])
+            return tuple(name.partition("/")[2] for name in archive.namelist())
     except (zipfile.BadZipFile, LookupError, ValueError, struct.error, OSError, RuntimeError):
         return ()
 
