@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.cli.settings import PROGRAM, attacks_with, flag
+from engine.cli.settings import attacks_with, flag
 from engine.config import (
     ATTACKS,
     AttackConfig,
@@ -65,8 +65,8 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         "a checkpoint of another program", "A file that this program wrote needs none of these."
     )
     fields = CheckpointConfig.model_fields
-    names = [name or PROGRAM for name in get_args(fields["architecture"].annotation)]
-    help = (fields["architecture"].description or "").replace("empty for", f"{PROGRAM} for")
+    names = [name for name in get_args(fields["architecture"].annotation) if name]
+    help = (fields["architecture"].description or "").replace("empty for", "left out for")
     group.add_argument(
         "--architecture", choices=names, metavar="NAME", help=f"{help} Names: {', '.join(names)}."
     )

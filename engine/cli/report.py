@@ -99,7 +99,7 @@ def _doubts_below(named: Iterable[tuple[str, Sequence[RunInfo]]]) -> str:
             carriers.setdefault(doubt.title, []).append(name)
     lines = [
         textwrap.fill(
-            f"{MARK} {title}: {'; '.join(names[:NAMED])}" + (f"; {len(names)} in all" if names[NAMED:] else ""),
+            f"{MARK} {title}. In: {'; '.join(names[:NAMED])}" + (f"; {len(names)} in all" if names[NAMED:] else ""),
             WIDTH, subsequent_indent="  ", break_on_hyphens=False,
         )
         for title, names in carriers.items()

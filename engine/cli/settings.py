@@ -22,8 +22,6 @@ from engine.events import RunInfo
 
 #: Settings that another attack takes over from a run's own one: they do not belong to the attack.
 _SHARED = ("samples", "batch_size", "examples")
-#: Stands for no architecture: the file is a whole program. Its suffix may tell that, too.
-PROGRAM, PROGRAM_SUFFIX = "program", ".pt2"
 
 
 def given_settings(options: argparse.Namespace, model: type[Settings], prefix: str = "") -> dict[str, Any]:
@@ -71,19 +69,17 @@ def attacking_run(parent: RunInfo | None, start: str, name: str, options: argpar
 
 
 def _checkpoint(options: argparse.Namespace, start: str, *, is_file: bool) -> CheckpointConfig | None:
-    """What the options say about a checkpoint of another program; None for what this program wrote itself."""
+    """What the options say about a checkpoint of another program; None if they say nothing."""
     given = given_settings(options, CheckpointConfig)
     if given and not is_file:
         raise UsageError(
             f"{flag(next(iter(given)))} is for checkpoint files of other programs, not for a run."
         )
-    if not given and Path(start).suffix != PROGRAM_SUFFIX:
-        return None
-    if options.data_name is None:
+    # This program writes no such files, so what it was trained on cannot be in there.
+    exported = is_file and Path(start).suffix == ".pt2"
+    if (given or exported) and options.data_name is None:
         raise UsageError("A checkpoint of another program needs the images to attack it on: --data.")
-    if given.get("architecture") == PROGRAM:
-        given["architecture"] = ""
-    return validate(CheckpointConfig, given)
+    return validate(CheckpointConfig, given) if given else None
 
 
 def attack_settings(options: argparse.Namespace, own: AttackConfig | None) -> AttackConfig:

@@ -170,9 +170,7 @@ FOREIGN = ("--data", "cifar10")
     ("file", "words", "expected"),
     [
         ("a.pt", ("--architecture", "resnet18"), CheckpointConfig(architecture="resnet18")),
-        ("a.pt", ("--architecture", "program"), CheckpointConfig()),
-        ("a.pt2", (), CheckpointConfig()),
-        ("a.pt", (), None),
+        ("a.pt2", (), None),
         (
             "a.pt",
             ("--architecture", "resnet", "--mean", 0.5, "0.4", "51/255", "--std", 0.25, 0.25, 0.25),
@@ -191,6 +189,8 @@ def test_that_what_a_foreign_file_does_not_say_is_said_by_options(
 def test_that_a_foreign_file_needs_its_images_and_a_run_is_none() -> None:
     with pytest.raises(UsageError, match="needs the images to attack it on: --data"):
         attacking_run(None, "a.pt", "a", options("--architecture", "resnet18"))
+    with pytest.raises(UsageError, match="needs the images to attack it on: --data"):
+        attacking_run(None, "a.pt2", "a", options())
     run = run_info(transferred("A"), (0.8, 0.4))
     with pytest.raises(UsageError, match="--mean is for checkpoint files of other programs, not for a run"):
         attacking_run(run, run.id, run.name, options("--mean", 0, 0, 0, "--std", 1, 1, 1))

@@ -87,8 +87,8 @@ def test_that_a_warning_of_many_runs_names_some_and_counts_all(cartl: Cartl, tmp
         cartl("results", "Mine", "--workspace", tmp_path / "w").out.partition("\n! ")[2].partition("\n\n")[0]
     )
     names = [f"cell {number}" for number in range(8)]
-    (line,) = re.findall("Signs of gradient masking: .* in all", " ".join(below.split()))
-    assert line == f"Signs of gradient masking: {'; '.join(names)}; 9 in all"
+    (line,) = re.findall("Signs of gradient masking. In: .* in all", " ".join(below.split()))
+    assert line == f"Signs of gradient masking. In: {'; '.join(names)}; 9 in all"
 
 
 def test_that_a_long_study_prints_some_evaluations_in_detail_and_where_to_see_the_others(
@@ -132,8 +132,8 @@ def test_that_runs_with_warnings_are_marked_without_breaking_the_table(
     below = rows[3:]
     assert below[0] == ""
     assert below[1:] == [
-        f"! Signs of gradient masking: {ids[1]}; {ids[0]}",
-        f"! Random outputs: {ids[1]}",
+        f"! Signs of gradient masking. In: {ids[1]}; {ids[0]}",
+        f"! Random outputs. In: {ids[1]}",
     ]
 
 
@@ -151,7 +151,7 @@ def test_that_results_of_a_study_mark_what_carries_warnings(
     text = cartl("results", "Mine", "--workspace", workspace).out
     rows = {line[0]: line for line in text.splitlines() if re.match(r"[ABC]  ", line)}
     assert ["!" in rows[name] for name in "ABC"] == [True, True, False]
-    assert "! Signs of gradient masking: A; B\n! Random outputs: B\n" in text
+    assert "! Signs of gradient masking. In: A; B\n! Random outputs. In: B\n" in text
 
 
 def test_that_a_finished_run_tells_attacks_steps_sweep_warnings_and_notes(
