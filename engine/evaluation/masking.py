@@ -8,7 +8,9 @@ Shapes: B images [B, C, H, W] in [0, 1], all classified correctly; labels [B].
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,57 +40,81 @@ class NoGradientsError(Exception):
     """The network cannot be differentiated; the message says why."""
 
 
-def gradients(
-    network: Network, images: Tensor, labels: Tensor, *, members: Sequence[AttackConfig]
-) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A network and the images on which it is looked at.
+
+    Attributes:
+        network: images -> logits, in eval mode.
+        images, labels: at least one.
+        logits: of the images, [B, K].
+        size: how many images may pass together.
+    """
+
+    network: Network
+    images: Tensor
+    labels: Tensor
+    logits: Tensor
+    size: int
+
+    @property
+    def right(self) -> Tensor:
+        """[B] which images it gets right."""
+        return ~misclassified(self.logits, self.labels)
+
+    def only(self, where: Tensor) -> Subject:
+        """The same network on some of the images."""
+        return replace(self, images=self.images[where], labels=self.labels[where], logits=self.logits[where])
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels that may be differentiated together."""
+        return zip(torch.split(self.images, self.size), torch.split(self.labels, self.size), strict=True)
+
+
+def gradients(subject: Subject, members: Sequence[AttackConfig]) -> dict[str, Tensor]:
     """Gradient for the images of each loss that these attacks raise, by its name. Cost: 2 passes for each loss.
 
     Raises:
         NoGradientsError: the network cannot be differentiated.
     """
     losses = dict.fromkeys(_LOSSES_OF.get(one.name, _own_loss(one)) for one in members)
-    return {name: _gradient(network, images, labels, LOSSES[name]) for name in losses}
+    return {name: _gradient(subject, LOSSES[name]) for name in losses}
 
 
-def look(
-    network: Network, images: Tensor, labels: Tensor, slopes: Mapping[str, Tensor], *, config: AttackConfig
-) -> list[str]:
+def look(subject: Subject, slopes: Mapping[str, Tensor], config: AttackConfig) -> list[str]:
     """Signs of gradient masking, in sentences.
 
     Cost: at most 44 passes per image, a gradient counting as two; about 25 where nothing is wrong, since what is broken
     is left alone.
 
     Args:
-        network: images -> logits, in eval mode.
-        images, labels: at least one.
-        slopes: what `gradients` gave.
+        subject: images that the network gets right.
+        slopes: what `gradients` gave for them.
         config: its radius and norm are looked at.
     """
+    images, total = subject.images, len(subject.images)
     usable = {
         name: gradient.flatten(1).isfinite().all(1) & (gradient.flatten(1) != 0).any(1)
         for name, gradient in slopes.items()
     }
-    found = _vanishing(network, images, ~torch.stack(list(usable.values())).any(0), list(slopes))
+    found = _vanishing(subject, ~torch.stack(list(usable.values())).any(0), list(slopes))
     best = max(slopes, key=lambda name: int(usable[name].sum()))
     loss, epsilon, ball = LOSSES[best], config.epsilon, BALLS[config.norm]
     direction = ball.ascent_direction(slopes[best].nan_to_num(0.0, 0.0, 0.0), images)
-    single = _misclassified(network, ball.project(images + epsilon * direction, images, epsilon), labels)
-    many = _broken(network, images, labels, loss=loss, ball=ball, epsilon=epsilon, step_size=epsilon / 4)
+    single = _broken(subject, ball.project(images + epsilon * direction, images, epsilon))
+    many = _descend(subject, loss, ball, epsilon=epsilon, step_size=epsilon / 4)
     more, less = int((single & ~many).sum()), int((many & ~single).sum())
     if clearly_more(more, less):
         found.append(
-            f"At epsilon {format_ratio(epsilon)} one step (FGSM) breaks {int(single.sum())} of {len(images)} images and "
+            f"At epsilon {format_ratio(epsilon)} one step (FGSM) breaks {int(single.sum())} of {total} images and "
             f"{STEPS} steps (PGD) only {int(many.sum())}."
         )
-    left = (~single & ~many).nonzero().flatten()
-    if len(left):
-        broken = _broken(
-            network, images[left], labels[left], loss=loss, ball=LinfBall(), epsilon=1.0, step_size=1 / STEPS
-        )
-        count = int((~broken).sum())
-        if wilson(count, len(images)).low > LEFT_IN_BOX:
+    left = subject.only(~single & ~many)
+    if len(left.images):
+        count = int((~_descend(left, loss, LinfBall(), epsilon=1.0, step_size=1 / STEPS)).sum())
+        if wilson(count, total).low > LEFT_IN_BOX:
             found.append(
-                f"{count} of {len(images)} images withstand PGD-{STEPS} even if every pixel may take any value, which no "
+                f"{count} of {total} images withstand PGD-{STEPS} even if every pixel may take any value, which no "
                 "network can truly do."
             )
     return found
@@ -98,25 +124,29 @@ def _own_loss(config: AttackConfig) -> str:
     return config.loss if config.applies("loss") else "margin"
 
 
-def _gradient(network: Network, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+def _gradient(subject: Subject, loss: Loss) -> Tensor:
+    found = []
     try:
-        return loss_and_gradient(network, images, lambda logits: loss(logits, labels, None))[2]
+        for images, labels in subject.parts():
+            part = partial(loss, labels=labels, targets=None)
+            found.append(loss_and_gradient(subject.network, images, part)[2])
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise NoGradientsError(str(error).strip().splitlines()[0]) from error
+        raise NoGradientsError(str(error).strip().splitlines()[0].rstrip(".")) from error
+    return torch.cat(found)
 
 
-def _vanishing(network: Network, images: Tensor, lost: Tensor, losses: list[str]) -> list[str]:
-    count = int(lost.sum())
-    if count < VANISHING * len(images):
+def _vanishing(subject: Subject, lost: Tensor, losses: list[str]) -> list[str]:
+    count, total = int(lost.sum()), len(lost)
+    if count < VANISHING * total:
         return []
     names = ", ".join(_TITLES[name] for name in losses)
-    sentence = f"The gradient of the {names} is zero or no number on {count} of {len(images)} images."
-    where = images[lost]
+    sentence = f"The gradient of the {names} is zero or no number on {count} of {total} images."
+    where = subject.images[lost]
     nudged = where + torch.where(where < 0.5, BELOW_ROUNDING, -BELOW_ROUNDING)
     with torch.no_grad():
-        same = int((network(nudged) == network(where)).all(1).sum())
+        same = int((subject.network(nudged) == subject.network(where)).all(1).sum())
     if 2 * same <= count:
         return [sentence]
     return [
@@ -126,24 +156,20 @@ def _vanishing(network: Network, images: Tensor, lost: Tensor, losses: list[str]
 
 
 @torch.no_grad()
-def _misclassified(network: Network, adversarial: Tensor, labels: Tensor) -> Tensor:
-    return misclassified(network(adversarial), labels) & adversarial.flatten(1).isfinite().all(1)
+def _broken(subject: Subject, adversarial: Tensor) -> Tensor:
+    return misclassified(subject.network(adversarial), subject.labels) & adversarial.flatten(
+        1
+    ).isfinite().all(1)
 
 
-def _broken(
-    network: Network,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    loss: Loss,
-    ball: Ball,
-    epsilon: float,
-    step_size: float,
-) -> Tensor:
+def _descend(subject: Subject, loss: Loss, ball: Ball, *, epsilon: float, step_size: float) -> Tensor:
     """[B] whether any iterate of PGD from the image itself is misclassified."""
-    outcome = projected_gradient_descent(
-        network, images, labels, start=images, epsilon=epsilon, step_size=step_size, steps=STEPS, ball=ball, loss=loss,
-        watch=True, stop_early=True,
-    )  # fmt: skip
-    ended = _misclassified(network, outcome.adversarial, labels)
-    return ended if outcome.broken_on_the_way is None else ended | outcome.broken_on_the_way
+    ended = [
+        # With stop_early each image comes back as it was first broken, else as it ended.
+        projected_gradient_descent(
+            subject.network, images, labels, start=images, epsilon=epsilon, step_size=step_size, steps=STEPS, ball=ball,
+            loss=loss, stop_early=True,
+        ).adversarial
+        for images, labels in subject.parts()
+    ]  # fmt: skip
+    return _broken(subject, torch.cat(ended))

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.base import Network, clean_logits
+from engine.attacks.base import clean_logits
 from engine.config import ATTACKS, AttackConfig, members_of
 from engine.device import exact_float32
-from engine.evaluation.masking import NoGradientsError, gradients, look
+from engine.evaluation.masking import NoGradientsError, Subject, gradients, look
 from engine.evaluation.signs import doubts, masking, merged
 from engine.events import AttackWarning
 from engine.models.modes import evaluation
@@ -60,7 +61,7 @@ def examine(
     Args:
         model: maps images to logits.
         images, labels: float32 images and int64 labels on the model's device, in the order of attack: the first 128 are
-            looked at, or as many as the attack takes together.
+            looked at, as many together as the attack takes.
         config: the attack that will be made.
         num_classes: K.
         seed: of the run; only networks whose outputs are random draw from it.
@@ -71,39 +72,47 @@ def examine(
         DataError: the images are not in 0..1.
         DivergedError: the network's outputs are not numbers.
         ValueError: a single attack cannot be made with so few classes.
+        OutOfMemoryError: not even one image fits into the device's memory.
     """
-
-    count = min(IMAGES, config.batch_size or IMAGES)
-    images, labels = images[:count], labels[:count]
-
-    def network(batch: Tensor) -> Tensor:
-        each_step()
-        logits: Tensor = model(batch)
-        return logits.float()
-
+    images, labels = images[:IMAGES], labels[:IMAGES]
     members, _ = members_of(config, num_classes)
     found = doubts(config, num_classes, history=history)
+    size = min(IMAGES, config.batch_size or IMAGES)
+    while True:
+        try:
+            return merged(found + _look(model, images, labels, config, members, size, seed, each_step))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+
+
+def _look(
+    model: nn.Module, images: Tensor, labels: Tensor, config: AttackConfig, members: Sequence[AttackConfig], size: int,
+    seed: int, each_step: Callable[[], None],
+) -> list[AttackWarning]:  # fmt: skip
+    def network(batch: Tensor) -> Tensor:
+        logits = []
+        for part in torch.split(batch, size):
+            each_step()
+            logits.append(model(part).float())
+        return torch.cat(logits)
+
     with (
         exact_float32(),
         _seeded(images.device, stream_seed(seed, "attack", "warnings")),
         _kept(model) as changed,
     ):
-        each_step()
-        raw = clean_logits(model, images)
-        logits = raw.float()
+        raw = torch.cat([clean_logits(model, part) for part in torch.split(images, size)])
+        subject = Subject(network, images, labels, raw.float(), size)
         with evaluation(model), torch.no_grad():
-            found += _imprecise(model, raw) + _probabilities(raw)
-            moves = float((network(images) - logits).abs().max())
-            repeats = moves <= REPEATS * float(logits.abs().max())
-            if not repeats:
-                found += _random(moves, config, members)
-            found += _differentiates(network, images[:FEW])
-            found += _as_in_training(network, images, labels, logits if repeats else None, changed)
-            found += _normalised(network, images, labels, logits)
-            found += _constant(logits, labels)
+            found = _imprecise(model, raw) + _probabilities(raw)
+            random = _random(subject, members)
+            found += random + _differentiates(subject)
+            found += _as_in_training(subject, changed, repeats=not random)
+            found += _normalised(subject) + _constant(subject)
         with evaluation(model):
-            found += _masked(network, images, labels, logits, config, members)
-    return merged(found)
+            return found + _masked(subject, config, members)
 
 
 def _imprecise(model: nn.Module, outputs: Tensor) -> list[AttackWarning]:
@@ -141,21 +150,28 @@ def _probabilities(outputs: Tensor) -> list[AttackWarning]:
     ]
 
 
-def _random(moves: float, config: AttackConfig, members: Sequence[AttackConfig]) -> list[AttackWarning]:
-    if all(one.applies("eot") and one.eot > 1 for one in members):
+def _random(subject: Subject, members: Sequence[AttackConfig]) -> list[AttackWarning]:
+    moved, scale = _apart(subject.network(subject.images), subject.logits)
+    if moved <= REPEATS * scale:
         return []
     return [
         AttackWarning(
             "randomised",
             "The network gives random outputs",
-            f"Two passes over the same images differ by up to {moves:.2g}.",
-            "Attack with autoattack and version = rand, or with pgd and eot = 20, which average gradients; dropout left on "
-            "by mistake belongs off.",
+            f"Two passes over the same images differ by up to {moved:.2g} (the largest output is {scale:.2g}).",
+            "The attack averages gradients already; repeat it with other seeds, for each figure is a draw."
+            if all(one.applies("eot") and one.eot > 1 for one in members)
+            else "Attack with autoattack and version = rand, or with pgd and eot = 20, which average gradients.",
         )
     ]
 
 
-def _differentiates(network: Network, images: Tensor) -> list[AttackWarning]:
+def _apart(some: Tensor, others: Tensor) -> tuple[float, float]:
+    """Largest difference of outputs, and the largest output."""
+    return float((some - others).abs().max()), float(others.abs().max())
+
+
+def _differentiates(subject: Subject) -> list[AttackWarning]:
     """Whether a pass records a graph although nothing given to it asks for gradients."""
     recorded: list[None] = []
 
@@ -163,8 +179,11 @@ def _differentiates(network: Network, images: Tensor) -> list[AttackWarning]:
         recorded.append(None)
         return saved
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        network(images)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+            subject.network(subject.images[:FEW])
+    except RuntimeError:  # that is how torch.func, which differentiates too, answers to the hooks
+        recorded.append(None)
     if not recorded:
         return []
     return [
@@ -179,19 +198,19 @@ def _differentiates(network: Network, images: Tensor) -> list[AttackWarning]:
 
 
 def _as_in_training(
-    network: Network, images: Tensor, labels: Tensor, logits: Tensor | None, changed: Callable[[], list[str]]
+    subject: Subject, changed: Callable[[], list[str]], *, repeats: bool
 ) -> list[AttackWarning]:
     """Whether a pass changes buffers, or outputs depend on the batch; the latter only where passes repeat."""
     evidence = []
-    if logits is not None and len(images) >= 2 * FEW:
-        few = labels.argsort(stable=True)[
-            :FEW
-        ]  # of one class or two, so that their statistics are not the batch's
-        moved, scale = float((network(images[few]) - logits[few]).abs().max()), float(logits.abs().max())
+    together = min(subject.size, len(subject.images))
+    if repeats and together >= 2 * FEW:
+        # Of one class or two, so that their statistics are not those of the batch.
+        few = subject.labels.argsort(stable=True)[:FEW]
+        moved, scale = _apart(subject.network(subject.images[few]), subject.logits[few])
         if moved > BATCH_MAY_MOVE * scale:
             evidence.append(
                 f"The outputs of {FEW} images differ by up to {moved:.2g} (the largest output is {scale:.2g}) between "
-                f"passing by themselves and in a batch of {len(images)}, as with batch norm that uses the statistics of "
+                f"passing by themselves and in a batch of {together}, as with batch norm that uses the statistics of "
                 "the batch."
             )
     if names := changed():
@@ -209,12 +228,11 @@ def _as_in_training(
     ]
 
 
-def _normalised(network: Network, images: Tensor, labels: Tensor, logits: Tensor) -> list[AttackWarning]:
+def _normalised(subject: Subject) -> list[AttackWarning]:
+    images, labels = subject.images, subject.labels
     deviation, mean = torch.std_mean(images, dim=(0, 2, 3), keepdim=True)
-    right = [
-        int((outputs.argmax(1) == labels).sum())
-        for outputs in (logits, network((images - mean) / deviation.clamp_min(1e-6)))
-    ]
+    normalised = replace(subject, logits=subject.network((images - mean) / deviation.clamp_min(1e-6)))
+    right = [int(one.right.sum()) for one in (subject, normalised)]
     raw, better = (wilson(count, len(labels)) for count in right)
     if better.value - raw.value < BETTER_NORMALISED or better.low <= raw.high:
         return []
@@ -230,51 +248,42 @@ def _normalised(network: Network, images: Tensor, labels: Tensor, logits: Tensor
     ]
 
 
-def _constant(logits: Tensor, labels: Tensor) -> list[AttackWarning]:
-    predicted = logits.argmax(1)
-    right = int((predicted == labels).sum())
-    if len(labels) < 2 * FEW or bool((predicted != predicted[0]).any()) or 2 * right > len(labels):
+def _constant(subject: Subject) -> list[AttackWarning]:
+    predicted, right, total = subject.logits.argmax(1), int(subject.right.sum()), len(subject.labels)
+    if total < 2 * FEW or bool((predicted != predicted[0]).any()) or 2 * right > total:
         return []
     return [
         AttackWarning(
             "constant",
             "The network gives every image the same class",
-            f"It takes all of {len(labels)} images for class {int(predicted[0])}, which is right for {right}. No attack "
+            f"It takes all of {total} images for class {int(predicted[0])}, which is right for {right}. No attack "
             "breaks those, so the robust accuracy says nothing.",
             "Train the network again, with a smaller epsilon or learning rate.",
         )
     ]
 
 
-def _masked(
-    network: Network,
-    images: Tensor,
-    labels: Tensor,
-    logits: Tensor,
-    config: AttackConfig,
-    members: Sequence[AttackConfig],
-) -> list[AttackWarning]:
+def _masked(subject: Subject, config: AttackConfig, members: Sequence[AttackConfig]) -> list[AttackWarning]:
     led = [one for one in members if ATTACKS[one.name].white_box]
     if not led:
         return []
     try:
-        slopes = gradients(network, images, labels, members=led)
+        slopes = gradients(subject, led)
     except NoGradientsError as error:
         return [
             AttackWarning(
                 "no_gradients",
                 "The network has no gradients",
-                f"PyTorch cannot differentiate it: {error}",
+                f"PyTorch cannot differentiate it: {error}.",
                 "Attack with square, which needs no gradients, or with transfer from a network that has them.",
             )
         ]
-    right = logits.argmax(1) == labels
-    # Of a network that hardly does better than naming the commonest class, nothing can break what that class gets right.
-    commonest = int(labels.bincount().max()) / len(labels)
-    if int(right.sum()) < FEWEST_RIGHT or wilson(int(right.sum()), len(labels)).low <= commonest:
+    right, count = subject.right, int(subject.right.sum())
+    # What a network gets right that hardly does better than naming the commonest class cannot be broken.
+    commonest = int(subject.labels.bincount().max()) / len(right)
+    if count < FEWEST_RIGHT or wilson(count, len(right)).low <= commonest:
         return []
-    slopes = {name: slope[right] for name, slope in slopes.items()}
-    evidence = look(network, images[right], labels[right], slopes, config=config)
+    evidence = look(subject.only(right), {name: slope[right] for name, slope in slopes.items()}, config)
     return [masking(config, evidence)] if evidence else []
 
 
