@@ -166,7 +166,7 @@ def style_sheet(colours: Scheme) -> str:
                             border-bottom: 1px solid {c.border}; padding: 4px 6px; }}
     QTableView {{ border: 1px solid {c.border}; border-radius: 4px; gridline-color: {c.grid};
                   selection-background-color: {c.selection}; selection-color: {c.text}; }}
-    QTableView[plain="true"] {{ border: none; }}
+    QTableView[plain="true"] {{ border: none; background: {c.raised}; }}
     QTableView::item {{ padding: 0 6px; }}
     QPlainTextEdit {{ border: 1px solid {c.border}; border-radius: 4px; }}
     QFrame[card="true"] {{ background: {c.raised}; border: 1px solid {c.border}; border-radius: 8px; }}

@@ -101,7 +101,8 @@ class SweepPlot(PlotPanel):
         self.titles = (title, self.titles[1])
         self.plot.setLabel("bottom", title)
         self.title = f"Robust accuracy against {self._axis}"
-        self._heading.setText(self.title)
+        is_said = not self.axis_buttons[self._axis].isHidden()
+        self._heading.setText("Robust accuracy" if is_said else self.title)
         self._heading.setToolTip(self.title)
         x = (
             np.log10([point.steps for point in points])
