@@ -34,6 +34,7 @@ from engine.data.augment import to_unit
 from engine.device import default_threads, exact_float32
 from engine.evaluation.evaluate import Evaluation, Told
 from engine.evaluation.plan import Plan
+from engine.models import BlockwiseModel
 from engine.models.folding import folded
 from engine.models.spec import ModelSpec
 from engine.stages import place_on
@@ -208,66 +209,50 @@ def speed(options: argparse.Namespace) -> Iterator[Sequence[str]]:
         model = spec.build(tensors).eval()
         place_on(model, device)
         test = load_domain(spec.data, data_root=options.data).test
-        images = test.subset(torch.arange(min(options.images or len(test), len(test)))).to(device)
-        peer = Peer(
-            path.parents[1].name if path.stem in STAGES else path.stem,
-            model,
-            images.images,
-            images.labels,
-            {},
-        )
+        images = test.subset(torch.arange(min(options.images or len(test), len(test))))
+        title = path.parents[1].name if path.stem in STAGES else path.stem
         for name in options.attacks:
-            yield _compare(peer, images, *rivals[name], options)
+            yield [f"{title}, {rivals[name][0].label}", *_compare(model, images, *rivals[name], options)]
 
 
 def _compare(
-    peer: Peer,
-    images: ImageSet,
-    config: AttackConfig,
-    rival: Callable[[Peer], Found],
-    options: argparse.Namespace,
-) -> Sequence[str]:
-    device, seconds = torch.device(options.device), {"ours": [], "theirs": []}
-    kept: dict[str, list[Tensor]] = {"ours": [], "theirs": []}
-    fast = folded(peer.model)
+    model: BlockwiseModel, images: ImageSet, config: AttackConfig, rival: Callable[[Peer], Found], options: argparse.Namespace
+) -> Sequence[str]:  # fmt: skip
+    device, fast = torch.device(options.device), folded(model)
     # Other work on the machine does not count on one CPU thread.
     clock = time.process_time if device.type == "cpu" and options.threads == 1 else time.perf_counter
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    kept: dict[str, list[Tensor]] = {"ours": [], "theirs": []}
+
+    def evaluated(block: ImageSet) -> Tensor:
+        evaluation = Evaluation(
+            Plan(config, len(images.class_names)), model, fast, block, seed=0, batch_size=options.batch_size,
+            device=device, told=Told(rows=lambda name, columns: None),
+        )  # fmt: skip
+        evaluation.run({}, {})
+        return torch.from_numpy(evaluation.ledger.alive(0))
+
+    def attacked(block: ImageSet) -> Tensor:
+        moved = block.to(device)
+        return rival(Peer("", model, to_unit(moved.images), moved.labels, {})).robust.cpu()
+
+    sides = [("ours", evaluated), ("theirs", attacked)]
     parts = torch.arange(len(images)).tensor_split(options.blocks)
     for number, part in enumerate([parts[0][:8], *parts]):  # the first only warms up
-        block = images.subset(part.to(device))
-        block_peer = replace(peer, images=to_unit(block.images), labels=block.labels)
-        sides: dict[str, Callable[[], Tensor]] = {
-            "ours": lambda block=block: _evaluated(peer, fast, block, config, options.batch_size),
-            "theirs": lambda block_peer=block_peer: rival(block_peer).robust,
-        }
-        for side in list(sides) if number % 2 else list(sides)[::-1]:
-            _synchronise(device)
-            began = clock()
+        for name, side in sides if number % 2 else sides[::-1]:
+            block, began = images.subset(part), clock()
             with exact_float32():
-                robust = sides[side]()
-            _synchronise(device)
+                robust = side(block)  # on the CPU, so that a GPU has finished
             if number:
-                seconds[side].append(clock() - began)
-                kept[side].append(robust.cpu())
+                seconds[name].append(clock() - began)
+                kept[name].append(robust)
     mine, theirs = torch.cat(kept["ours"]), torch.cat(kept["theirs"])
     ratio = spread("ratio", np.array(seconds["theirs"]) / np.array(seconds["ours"]))
     return [
-        f"{peer.title}, {config.label}", format_ratio(config.epsilon), str(len(mine)), percent(mine), percent(theirs),
+        format_ratio(config.epsilon), str(len(mine)), percent(mine), percent(theirs),
         f"{int((mine == theirs).sum())}/{len(mine)}", f"{sum(seconds['ours']):.1f}", f"{sum(seconds['theirs']):.1f}",
         *(f"{ratio[key]:.2f}" for key in ("ratio", "ratio_p10", "ratio_p90")),
     ]  # fmt: skip
-
-
-def _evaluated(
-    peer: Peer, fast: torch.nn.Module, images: ImageSet, config: AttackConfig, batch_size: int
-) -> Tensor:
-    """Which images [M] our evaluation leaves standing."""
-    evaluation = Evaluation(
-        Plan(config, CLASSES), peer.model, fast, images, seed=0, batch_size=batch_size,
-        device=images.images.device, told=Told(rows=lambda name, columns: None),
-    )  # fmt: skip
-    evaluation.run({}, {})
-    return torch.from_numpy(evaluation.ledger.alive(0))
 
 
 def _in_batches(peer: Peer, batch_size: int, epsilon: float) -> Found:
@@ -283,11 +268,6 @@ def _in_batches(peer: Peer, batch_size: int, epsilon: float) -> Found:
         for images, labels in zip(peer.images.split(batch_size), peer.labels.split(batch_size), strict=True)
     ]
     return Found(torch.cat([part.adversarial for part in found]), torch.cat([part.robust for part in found]))
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 HEADS = {
