@@ -28,7 +28,7 @@ from engine.api import data_folder
 from engine.attacks import attacks
 from engine.attacks.base import clean_logits
 from engine.config import ATTACKS, STAGES, AttackConfig
-from engine.config.base import format_ratio
+from engine.config.base import format_ratio, parse_ratio
 from engine.data import ImageSet, load_domain
 from engine.data.augment import to_unit
 from engine.device import default_threads, exact_float32
@@ -289,7 +289,7 @@ def main() -> None:
         "--weights", type=Path, nargs="+", default=[], help="of --speed: files of this program"
     )
     parser.add_argument("--attacks", nargs="+", default=["pgd", "autoattack"], choices=("pgd", "autoattack"))
-    parser.add_argument("--epsilon", type=float, default=8 / 255, help="of --speed, default 8/255")
+    parser.add_argument("--epsilon", type=parse_ratio, default=8 / 255, help="of --speed, default 8/255")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of data sets")
     for name, value in (("images", 0), ("blocks", 4), ("batch-size", 250), ("threads", default_threads())):
