@@ -156,3 +156,22 @@ def test_that_training_examples_fill_the_scaled_ball_and_leave_no_trace(scale: f
     assert not made[0].requires_grad
     reach = float((made[0] - images).abs().max())
     assert 0.9 * scale * 0.1 <= reach <= scale * 0.1 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("l2", 0.5), ("l1", 0.9)])
+def test_that_pgd_uses_the_whole_ball_where_the_box_is_far(norm: str, epsilon: float) -> None:
+    model, images, _ = linear()
+    images = 0.4 + 0.2 * images
+    labels = model(images).argmax(1)
+    found = attempted(
+        "pgd",
+        model,
+        images,
+        labels,
+        norm=norm,
+        epsilon=epsilon,
+        step_size=epsilon / 4,
+        steps=20,
+        loss="margin",
+    )
+    assert float(found.norm.min()) > 0.98 * epsilon
