@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -395,13 +396,15 @@ class AttackConfig(Settings):
         """The attack with what decides its strength, without radius: "PGD-20 (margin)", "APGD-T-100"."""
         facts = ATTACKS[self.name]
         if self.name == "autoattack":
-            return f"{facts.title} {self.version}"
+            return f"{facts.title} ({self.version})"
         count = f"-{self.steps}" if self.applies("steps") else ""
         remarks = []
         if self.applies("queries"):
             remarks.append(f"{self.queries:,} queries")
         if self.applies("searches"):
             remarks.append(f"{self.searches} searches")
+        if self.applies("surrogate") and self.surrogate:
+            remarks.append(f"from {PurePath(self.surrogate).stem}")
         if self.applies("loss") and self.loss != "cross_entropy":
             remarks.append("DLR" if self.loss == "dlr" else self.loss)
         if self.applies("targets") and self.targets != facts.settings["targets"]:
@@ -425,12 +428,16 @@ class AttackConfig(Settings):
     @property
     def cost(self) -> float:
         """Passes through the network for one image in one restart, about; a gradient counts as two."""
+        passes = 1 if self.applies("queries") else 2 * (self.eot if self.applies("eot") else 1)
+        return float(passes * self.iterations + 1)
+
+    @property
+    def iterations(self) -> int:
+        """Iterations, or queries, of one restart."""
         if self.applies("queries"):
-            return float(self.queries)
-        steps = self.steps if self.applies("steps") else 1
+            return self.queries
         searches = self.searches if self.applies("searches") else 1
-        eot = self.eot if self.applies("eot") else 1
-        return 2.0 * steps * searches * eot + 1
+        return (self.steps if self.applies("steps") else 1) * searches
 
     def at(self, *, epsilon: float | None = None, steps: int | None = None) -> AttackConfig:
         """The same attack at another radius (its step in proportion) or with another number of steps."""

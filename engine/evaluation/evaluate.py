@@ -7,9 +7,9 @@ Shapes: M images, B images of a batch.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,14 +23,10 @@ from engine.data.base import ImageSet
 from engine.device import exact_float32
 from engine.errors import DeviceError
 from engine.evaluation.ledger import Ledger
+from engine.evaluation.pace import Pace
 from engine.evaluation.plan import Batch, Plan
 from engine.events import AttackProgress, Columns, MemberResult, TableName
 from engine.models.modes import evaluation
-
-#: Batch sizes that are tried, and how much slower than the fastest one may be to be taken for its lower memory.
-TRIED_SIZES = (32, 64, 128, 256, 512, 1024)
-NEARLY_AS_FAST = 1.05
-TRIALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +74,11 @@ class Evaluation:
         self.run_id = run_id
         self.ledger = Ledger(plan.points, {})
         self._logits = torch.empty(0)
-        self._cost_done = 0.0
         self._finished = 0
-        #: Single attack under way, and its passes and seconds since this process began it.
-        self._pace: tuple[tuple[int, int] | None, float, float] = (None, 0.0, 0.0)
+        self._place: tuple[int, int] | None = None
+        #: Passes through the network that are done, and that were when the single attack under way began.
+        self._cost_done = self._cost_before = 0.0
+        self._pace = Pace()
 
     @property
     def any_step(self) -> bool:
@@ -105,7 +102,7 @@ class Evaluation:
             stored, known = 0, len(attempts.get("row", ()))
             for batch in self.plan.batches(self.ledger, self.batch_size):
                 count = len(batch.positions)
-                self._tell_finished((batch.point, batch.member))
+                self._tell_place((batch.point, batch.member))
                 if stored + count <= known:
                     rows = {
                         name: np.asarray(values[stored : stored + count]) for name, values in attempts.items()
@@ -115,8 +112,10 @@ class Evaluation:
                     rows = self._timed(batch)
                     self.told.rows("attempts", rows)
                 self.ledger.add(rows)
-                self._tell_progress(batch)
+                self._tell_progress(batch, 1.0)
+                self._cost_done += batch.attack.config.cost * count
             self._tell_finished((len(self.plan.points), 0))
+            self._tell_end()
 
     def members(self) -> tuple[MemberResult, ...]:
         """What the single attacks of the headline left so far."""
@@ -221,14 +220,18 @@ class Evaluation:
 
     def _timed(self, batch: Batch) -> dict[str, np.ndarray]:
         place = (batch.point, batch.member)
-        started = time.monotonic()
+        self._pace.begin(place)
         try:
             return self._columns(self._attempt(batch, batch.positions), batch)
         finally:
-            seconds = time.monotonic() - started
+            seconds = self._pace.end(batch.attack.config.cost * len(batch.positions))
             self.seconds[place] = self.seconds.get(place, 0.0) + seconds
-            under_way, cost, before = self._pace if self._pace[0] == place else (place, 0.0, 0.0)
-            self._pace = (under_way, cost + batch.attack.config.cost * len(batch.positions), before + seconds)
+
+    def _each_step(self, batch: Batch) -> None:
+        """Before every iteration of an attack: end here if asked to, and tell now and then how far it is."""
+        self.told.check()
+        if self._pace.step():
+            self._tell_progress(batch, min(self._pace.steps / batch.attack.config.iterations, 1.0))
 
     def _attempt(self, batch: Batch, positions: np.ndarray) -> Attempt:
         """One pass over some images; in two halves if they do not fit into the memory of the device."""
@@ -255,7 +258,7 @@ class Evaluation:
         images, labels, logits = self.look(positions)
         return batch.attack.attempt(
             network, images, labels, logits=logits, seed=self.seed, sample_ids=self.images.ids[positions],
-            one=batch.one, judge=self.judge, each_step=self.told.check,
+            one=batch.one, judge=self.judge, each_step=partial(self._each_step, batch),
         )  # fmt: skip
 
     def _confirm(self, found: Attempt, batch: Batch, positions: np.ndarray) -> None:
@@ -290,6 +293,11 @@ class Evaluation:
             **{name: tensor.cpu().numpy() for name, tensor in measured.items()},
         }
 
+    def _tell_place(self, place: tuple[int, int]) -> None:
+        if place != self._place:
+            self._place, self._cost_before = place, self._cost_done
+            self._tell_finished(place)
+
     def _tell_finished(self, now: tuple[int, int]) -> None:
         """Tell about the single attacks of the headline that lie before the present one."""
         before = now[1] if now[0] == 0 else len(self.plan.members[0])
@@ -298,17 +306,28 @@ class Evaluation:
                 self.told.finished(result, number)
             self._finished = before
 
-    def _tell_progress(self, batch: Batch) -> None:
+    def _tell_end(self) -> None:
+        ledger, count = self.ledger, self.plan.num_members
+        clean, robust = float(ledger.clean["correct"].mean()), ledger.robust() / ledger.samples
+        self.told.progress(
+            AttackProgress(
+                self.run_id, 0, 0, clean, robust, "", count, count, share=1.0, members=self.members()
+            )
+        )
+
+    def _tell_progress(self, batch: Batch, share: float) -> None:
+        """Tell how far the evaluation is with this share 0..1 of a batch done."""
         ledger, plan = self.ledger, self.plan
-        own, left = plan.cost_left(ledger, batch)
-        self._cost_done += batch.attack.config.cost * len(batch.positions)
-        self.told.left(self._cost_done, left)
-        place, cost, seconds = self._pace
-        known = place == (batch.point, batch.member) and cost > 0
+        cost = batch.attack.config.cost * len(batch.positions)
+        own, left = (rest + (1 - share) * cost for rest in plan.cost_left(ledger, batch))
+        done = self._cost_done + share * cost
+        self.told.left(done, left)
+        pace = self._pace.passes_per_second(share * cost)
+        begun = done - self._cost_before
         self.told.progress(
             AttackProgress(
                 self.run_id,
-                batch.done + len(batch.positions),
+                batch.done + (len(batch.positions) if share == 1 else 0),
                 batch.total,
                 float(ledger.clean["correct"].mean()),
                 ledger.robust() / ledger.samples,
@@ -316,7 +335,8 @@ class Evaluation:
                 sum(map(len, plan.members[: batch.point])) + batch.member + 1,
                 plan.num_members,
                 batch.point,
-                own * seconds / cost if known else None,
+                begun / (begun + own) if begun + own else 0.0,
+                own / pace if pace else None,
                 self.members()[: self._finished],
             )
         )
@@ -334,34 +354,3 @@ def _clean_columns(logits: Tensor, part: ImageSet, start: int) -> dict[str, np.n
         "margin": margin(logits, part.labels),
     }
     return {name: tensor.cpu().numpy() for name, tensor in columns.items()}
-
-
-def fastest_batch_size(network: nn.Module, images: Tensor, *, check: Callable[[], None]) -> int:
-    """The smallest batch size that is nearly as fast per image as the fastest, by forward and backward passes.
-
-    Args:
-        network: in eval mode, on the images' device.
-        images: [B, 3, H, W]; repeated as often as a size needs.
-        check: raises if this is to end here.
-    """
-    pace: dict[int, float] = {}
-    for size in TRIED_SIZES:
-        batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
-        try:
-            times = [_seconds_of_a_pass(network, batch, check) for _ in range(TRIALS)]
-        except torch.OutOfMemoryError:
-            break
-        pace[size] = min(times) / size
-    if not pace:
-        return 1
-    best = min(pace.values())
-    return next(size for size, each in pace.items() if each <= NEARLY_AS_FAST * best)
-
-
-def _seconds_of_a_pass(network: nn.Module, images: Tensor, check: Callable[[], None]) -> float:
-    check()
-    images = images.clone().requires_grad_(True)
-    started = time.monotonic()
-    (gradient,) = torch.autograd.grad(network(images).sum(), images)
-    float(gradient.sum())  # waits for the device
-    return time.monotonic() - started

@@ -77,11 +77,9 @@ class Plan:
         self.notes = planned[0][1]
         self.members = [[attacks[member.name](member) for member in members] for members, _ in planned]
         self.title = config.title
-        if (
-            config.name == "autoattack"
-            and config.version == "standard"
-            and not is_standard(config, num_classes)
-        ):
+        if is_standard(config, num_classes):
+            self.title = config.title.replace(config.label, "AutoAttack standard")
+        elif config.name == "autoattack" and config.version == "standard":
             used = ", ".join(attack.config.label for attack in self.members[0])
             self.title = config.title.replace(config.label, f"AutoAttack, not standard ({used})")
         self.points = tuple(

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.config import AttackConfig
+from engine.config import AttackConfig, DataConfig
 from engine.data import ImageSet
 from engine.data.augment import to_unit
 from engine.errors import ConfigError, Problem
-from engine.evaluation.evaluate import Evaluation, Told, fastest_batch_size
+from engine.evaluation.evaluate import Evaluation, Told
 from engine.evaluation.ledger import Ledger
+from engine.evaluation.pace import fastest_batch_size
 from engine.evaluation.plan import Plan
 from engine.evaluation.signs import merged, signs
 from engine.evaluation.warnings import examine
@@ -30,7 +31,7 @@ from engine.loading import LoadedNetwork, load_network
 from engine.models import BlockwiseModel
 from engine.models.folding import folded
 from engine.randomness import generator
-from engine.stages import Host, path_before, place_on, require_model, weights_before
+from engine.stages import Host, path_before, place_on, require_model
 from engine.statistics import wilson
 from engine.wording import percent
 
@@ -45,9 +46,7 @@ class AttackStage:
 
     def __init__(self, config: AttackConfig, host: Host) -> None:
         self.config = config
-        data = host.config.evaluation_data
-        if data is None:
-            data = weights_before(host, "attack")[1].data
+        data = host.config.evaluation_data or self._trained_on(host)
         self.data = data
         domain = host.domain(data)
         samples = min(config.samples or len(domain.test), len(domain.test))
@@ -164,6 +163,15 @@ class AttackStage:
             warnings=merged((*warnings, *later)),
             notes=notes,
         )
+
+    def _trained_on(self, host: Host) -> DataConfig:
+        """The data that the weights were last trained on, where the settings name none."""
+        path = path_before(host, "attack")
+        spec = load_network(path, host.config.checkpoint).spec
+        if spec is None:
+            reason = f"{path.name} does not say what it was trained on; name the images to attack"
+            raise ConfigError([Problem("target", reason)])
+        return spec.data
 
     def _network(self, host: Host, num_classes: int) -> LoadedNetwork:
         path = path_before(host, "attack")

@@ -12,8 +12,9 @@ from torch import nn
 from engine.config import AttackConfig
 from engine.control import Interrupted
 from engine.errors import ConfigError, DataError, DeviceError, StoreError
-from engine.evaluation.evaluate import Evaluation, Told, fastest_batch_size
+from engine.evaluation.evaluate import Evaluation, Told
 from engine.evaluation.ledger import Ledger, progress_of
+from engine.evaluation.pace import fastest_batch_size
 from engine.evaluation.plan import Plan
 from engine.events import AttackPoint, AttackProgress, MemberResult, StageLayout
 from engine.store.schema import ATTEMPTS, CLEAN, EXAMPLES, SAMPLES
@@ -289,9 +290,14 @@ def test_that_progress_never_rises_and_ends_at_the_result(straight) -> None:
     evaluated, evaluation = straight
     shares = [event.robust_accuracy for event in evaluated.progress if event.title != "Clean images"]
     assert shares == sorted(shares, reverse=True)
-    last = evaluated.progress[-1]
-    assert last.robust_accuracy == evaluation.ledger.robust() / 40
+    last, end = evaluated.progress[-2:]
+    assert last.robust_accuracy == end.robust_accuracy == evaluation.ledger.robust() / 40
     assert (last.number, last.count, last.point) == (5, 5, 4)
+    assert (end.title, end.share, end.members) == ("", 1.0, evaluation.members())
+    for number in range(1, 6):
+        parts = [event.share for event in evaluated.progress if event.number == number and event.title]
+        assert parts == sorted(parts)
+        assert parts[-1] == 1.0
     assert [result.title for result in evaluated.finished] == ["PGD-3 (2 targets)"]
     assert evaluated.finished[0].attacked == 32
     assert evaluated.finished[0].robust_accuracy.value == shares[-1]
