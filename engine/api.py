@@ -395,6 +395,9 @@ class Session:
                             "`cartl runs` lists the runs"
                         )
                     problems.append(Problem(f"runs.{run.name}.start_from", problem))
+            if run.checkpoint is not None and key in parents:
+                reason = f"{start!r} is a run, which says all about its network; leave the checkpoint out"
+                problems.append(Problem(f"runs.{run.name}.checkpoint", reason))
             seen.add(key)
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))

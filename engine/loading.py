@@ -112,9 +112,10 @@ def _program(path: Path, said: CheckpointConfig) -> LoadedNetwork:
         else:
             network = script = ScriptNetwork(path, read_torchscript(path))
             title, classes = f"TorchScript model {script.title}", None
-    except UntrustedFileError as error:
-        text = str(error)
-        raise error if text.startswith(str(path)) else UntrustedFileError(f"{path}: {text}") from error
+    except (UntrustedFileError, CheckpointError) as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
     if network.dtype.itemsize != 4:
         notes.append(f"The program computes in {str(network.dtype).removeprefix('torch.')}, not in float32.")
     normalisation = _given(said)

@@ -135,6 +135,10 @@ class ExportedNetwork(ProgramNetwork):
                 "logits [B, K]"
             )
         self.dtype = _DTYPES[values[self._input]["dtype"]]
+        if not self.dtype.is_floating_point:
+            raise CheckpointError(
+                f"{self.path} takes images of type {str(self.dtype).removeprefix('torch.')}; expected numbers in [0, 1]"
+            )
         self.batch_size: int | None = self._size[0]
         self.num_classes: int | None = logits[1]
 

@@ -46,10 +46,10 @@ _NAMES = """
     scaled_dot_product_attention scatter scatter_add select selu selu_ sigmoid sigmoid_ sign silu silu_
     sin size slice slice_scatter softmax softplus sort split split_with_sizes sqrt sqrt_ square squeeze
     squeeze_ stack std std_mean stride sub sub_ subtract sum swapaxes sym_numel sym_size
-    sym_storage_offset sym_stride t take tan tanh tanh_ tensor tensor_split threshold threshold_ tile to
-    topk trace transpose transpose_ tril triu true_divide type_as unbind unflatten unfold uniform
-    uniform_ unsqueeze unsqueeze_ upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean
-    view view_as where zero zero_ zeros zeros_like
+    sym_storage_offset sym_stride t take tan tanh tanh_ tensor_split threshold threshold_ tile to topk
+    trace transpose transpose_ tril triu true_divide type_as unbind unflatten unfold uniform uniform_
+    unsqueeze unsqueeze_ upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean view
+    view_as where zero zero_ zeros zeros_like
 """
 #: Names in `torch.ops.aten`; a trailing underscore stands for the variant that works in place.
 OPERATORS = frozenset(_NAMES.split())

@@ -76,8 +76,10 @@ def register(owner: nn.Module, name: str, tensor: Tensor, *, parameter: bool) ->
     """Give a module a tensor as parameter, which asks for no gradient, or as buffer.
 
     Raises:
-        CheckpointError: the name cannot be used.
+        CheckpointError: the name cannot be used, or the parameter's numbers are not finite.
     """
+    if parameter and not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"{name[:80]} holds numbers that are not finite, so the network is of no use")
     try:
         if parameter and tensor.is_floating_point():
             owner.register_parameter(name, nn.Parameter(tensor, requires_grad=False))

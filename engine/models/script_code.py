@@ -21,36 +21,50 @@ _KNOWN = frozenset(
         ast.keyword,
     )
 )  # fmt: skip
-#: Operations on plain numbers under the names of those on tensors.
-NUMBERS: dict[str, Callable[..., Any]] = {
-    "add": python.add, "sub": python.sub, "mul": python.mul, "div": python.truediv, "floordiv": python.floordiv,
-    "remainder": python.mod, "neg": python.neg, "lt": python.lt, "le": python.le, "gt": python.gt, "ge": python.ge,
-    "__and__": python.and_, "__or__": python.or_, "__not__": python.not_, "floor": math.floor, "ceil": math.ceil,
-    "sqrt": math.sqrt, "abs": abs,
-}  # fmt: skip
-#: Operations on values of any kind.
-VALUES: dict[str, Callable[..., Any]] = {
-    "__is__": lambda one, other: one is other,
-    "__isnot__": lambda one, other: one is not other,
-    "len": lambda items: len(items),
-    "append": lambda items, item: items.append(item),
-    "list": lambda items: list(items),
-    "__getitem__": lambda items, index: items[index],
-    "__contains__": lambda items, item: item in items,
-    "format": lambda template, *values: template,
-    "warn": lambda *arguments, **keywords: None,
-}
 #: Codes of types of numbers, which the code knows only as numbers. Source: c10/core/ScalarType.h.
 _TYPE_CODES = {
     torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 3, torch.int64: 4, torch.float16: 5,
     torch.float32: 6, torch.float64: 7, torch.bool: 11, torch.bfloat16: 15,
 }  # fmt: skip
+_TYPES = {code: dtype for dtype, code in _TYPE_CODES.items()}
+
+
+def _tensor(
+    data: Any, dtype: int | None = None, device: torch.device | None = None, requires_grad: bool = False
+) -> torch.Tensor:
+    return torch.tensor(data, dtype=None if dtype is None else _TYPES[dtype], device=device)
 
 
 def _raise(message: object = "", *details: object) -> None:
     raise ValueError(f"the network itself refuses its input: {message}")
 
 
+#: Operations on plain numbers under the names of those on tensors.
+NUMBERS: dict[str, Callable[..., Any]] = {
+    "add": python.add, "sub": python.sub, "mul": python.mul, "div": python.truediv, "floordiv": python.floordiv,
+    "remainder": python.mod, "neg": python.neg, "lt": python.lt, "le": python.le, "gt": python.gt, "ge": python.ge,
+    "__and__": python.and_, "__or__": python.or_, "__not__": python.not_, "floor": math.floor, "ceil": math.ceil,
+    "sqrt": math.sqrt, "pow": math.pow, "abs": abs,
+}  # fmt: skip
+#: Operations on values of any kind.
+VALUES: dict[str, Callable[..., Any]] = {
+    "__is__": lambda one, other: one is other,
+    "__isnot__": lambda one, other: one is not other,
+    "len": lambda items: len(items),
+    "append": lambda items, item: list.append(items, item),
+    "_set_item": lambda items, index, item: list.__setitem__(items, index, item),
+    "list": lambda items: list(items),
+    "__getitem__": lambda items, index: items[index],
+    "__contains__": lambda items, item: item in items,
+    "tensor": _tensor,
+    "format": lambda template, *values: template,
+    "warn": lambda *arguments, **keywords: None,
+}
+#: Operations on lists under the names of those on tensors.
+LISTS: dict[str, Callable[..., Any]] = {
+    "copy": lambda items: list(items),
+    "slice": lambda items, start=None, end=None, step=1: items[start:end:step],
+}
 PRIMITIVES: dict[str, Callable[..., Any]] = {
     "NumToTensor": torch.tensor,
     "RaiseException": _raise,

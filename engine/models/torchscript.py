@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from engine.errors import CheckpointError
 from engine.models.operators import arithmetic, operator, refused, require_evaluation_mode
 from engine.models.programs import ProgramNetwork, register
-from engine.models.script_code import BUILTINS, NUMBERS, PRIMITIVES, TYPED, VALUES, Code, dotted_name
+from engine.models.script_code import BUILTINS, LISTS, NUMBERS, PRIMITIVES, TYPED, VALUES, Code, dotted_name
 from engine.store.torchscript import ScriptObject, ScriptProgram, ScriptTensor
 
 #: Most statements of one pass.
@@ -72,8 +72,8 @@ class ScriptNetwork(ProgramNetwork):
             self._code = Code(program.sources)
         except CheckpointError as error:
             raise CheckpointError(f"{path} cannot be used: {error}") from error
-        kinds = [tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point()]
-        self.dtype = kinds[0] if kinds else torch.float32
+        tensors = (*self.model.parameters(), *self.constants.buffers())
+        self.dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
     @property
     def title(self) -> str:
@@ -257,6 +257,8 @@ class _Interpreter:
             if name in ("eq", "ne"):
                 one, other = arguments
                 return (one == other) is (name == "eq")
+            if name in LISTS:
+                return LISTS[name](*arguments)
             if name in NUMBERS:
                 return arithmetic(NUMBERS[name], *arguments)
         function = operator(name)

@@ -92,7 +92,7 @@ def read_exported(path: Path) -> ExportedProgram:
     others = [name for name in names if name.startswith("models/") and name != "models/model.json"]
     if others:
         raise refusal("one program", f"{path} holds more than one program: {others[0][:80]!r}")
-    if "models/model.json" not in names:
+    if "models/model.json" not in names or "data/weights/model.pt" in names:
         raise DamagedFileError(
             f"{path} was exported in an older format; load it with the torch that wrote it and save it with "
             "torch.export.save of torch 2.9 or newer"
