@@ -262,7 +262,7 @@ def _pass_text(progress: AttackProgress) -> str:
 
 
 def _pass_share(progress: AttackProgress) -> float | None:
-    return progress.done / progress.total if progress.total else None
+    return progress.share if progress.total else None
 
 
 def _sweep_lines(data: RunData) -> tuple[SweepLine, ...]:

@@ -277,10 +277,10 @@ class AttackProgress:
         title: the single attack under way, "Clean images" before the first; "" when all is done.
         number, count: which of how many single attacks that is, from 1, those of the sweep counted too.
         point: 0 for the headline, else which radius or number of steps of the sweep.
-        share: of the work of the single attack under way that is done, 0..1, as far as can be told.
         seconds_left: of the single attack under way; None while nothing is known.
         members: the single attacks of the headline that are finished. The last one's figure is provisional as long
             as others follow.
+        share: of the work of the single attack under way that is done, 0..1, as far as can be told.
     """
 
     run_id: str
@@ -292,9 +292,9 @@ class AttackProgress:
     number: int = 0
     count: int = 0
     point: int = 0
-    share: float = 0.0
     seconds_left: float | None = None
     members: tuple[MemberResult, ...] = ()
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,9 @@ class AttackDisplay:
             self._display.advance(event.done)
             return
         note = f"robust at most {percent(event.robust_accuracy)} %"
-        self._display.passing(event.done, event.total, seconds_left=event.seconds_left, note=note)
+        self._display.passing(
+            event.done, event.total, share=event.share, seconds_left=event.seconds_left, note=note
+        )
 
     def _show_sweep(self, event: AttackProgress) -> None:
         """One bar for the whole sweep: it may have a hundred points."""

@@ -29,10 +29,16 @@ class Display(Protocol):
     def advance(self, done: int, rate: str = "", note: str = "") -> None:
         """Show that `done` units are finished, with a rate ("512 images/s") and a short note."""
 
-    def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
-        """Show a stage that goes over its images several times: how far the present pass is, of how many images.
+    def passing(
+        self, done: int, total: int, *, share: float, seconds_left: float | None, note: str = ""
+    ) -> None:
+        """Show a stage that goes over its images several times.
 
-        How far the whole stage is follows from the time it took and the seconds left.
+        Args:
+            done, total: how far the present pass is, of how many images.
+            share: how much of the whole stage is done, 0..1.
+            seconds_left: of the whole stage; None while that is not known.
+            note: what else to tell.
         """
 
     def close(self) -> None:
@@ -44,7 +50,6 @@ class Estimate:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._began = time.monotonic()
         self._first: tuple[int, float] | None = None
 
     def left(self, done: int) -> str:
@@ -54,12 +59,6 @@ class Estimate:
         if done <= first or done >= self.total:
             return ""
         return _left((now - started) * (self.total - done) / (done - first))
-
-    def share(self, seconds_left: float | None) -> float:
-        """How much of the stage is done, 0..1, if it will take so much longer; 0 while that is not known."""
-        elapsed = time.monotonic() - self._began
-        whole = elapsed + (seconds_left or 0.0)
-        return elapsed / whole if seconds_left is not None and whole > 0 else 0.0
 
 
 def _left(seconds: float | None) -> str:
@@ -102,10 +101,11 @@ class Bars:
             left = self._estimate.left(done)
             self._progress.update(self._task, completed=done, rate=rate, note=note, left=left)
 
-    def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
+    def passing(
+        self, done: int, total: int, *, share: float, seconds_left: float | None, note: str = ""
+    ) -> None:
         """Move the bar of the stage, and tell the images of the pass beside it."""
         if self._task is not None:
-            share = self._estimate.share(seconds_left)
             self._progress.update(
                 self._task, completed=share, total=1.0, rate=f"{done}/{total}", note=note, left=_left(seconds_left)
             )  # fmt: skip
@@ -144,10 +144,11 @@ class Lines:
             return
         self._say(f"{100 * done / total:.0f} %" if total else str(done), rate, note, left)
 
-    def passing(self, done: int, total: int, *, seconds_left: float | None, note: str = "") -> None:
+    def passing(
+        self, done: int, total: int, *, share: float, seconds_left: float | None, note: str = ""
+    ) -> None:
         """Write how far the stage is, unless something was said a moment ago; there may be very many passes."""
         if time.monotonic() - self._last >= LINE_INTERVAL:
-            share = self._estimate.share(seconds_left)
             images = f"{done}/{total} images of this pass"
             self._say(f"{100 * share:.0f} %", images, note, _left(seconds_left))
 

@@ -335,9 +335,9 @@ class Evaluation:
                 sum(map(len, plan.members[: batch.point])) + batch.member + 1,
                 plan.num_members,
                 batch.point,
-                begun / (begun + own) if begun + own else 0.0,
                 own / pace if pace else None,
                 self.members()[: self._finished],
+                begun / (begun + own) if begun + own else 0.0,
             )
         )
 

@@ -147,7 +147,7 @@ def test_that_a_surrogate_may_be_a_run_of_the_workspace(cartl: Cartl, made: Made
     shutil.copytree(made.workspace, workspace)
     common = ("--attack", "transfer", "--steps", 2, "--json", "--workspace", workspace)
     (run,) = cartl("attack", "transferred", "--surrogate", "transferred", *common).json["runs"]
-    assert run["state"] == "finished" and run["result"]["attack"].startswith("Transfer PGD-2, Linf 8/255")
+    assert run["state"] == "finished" and run["result"]["attack"].startswith("Transfer PGD-2 (from ")
     assert run["config"]["attack"]["surrogate"] == made.runs[1]["id"]
     wrong = cartl("attack", "transferred", "--surrogate", "nothing", *common)
     assert wrong.code == 2 and "There is no run 'nothing' here." in wrong.err
@@ -201,5 +201,5 @@ def test_that_a_foreign_file_needs_its_images_and_a_run_is_none() -> None:
 def test_that_a_run_is_named_after_what_is_attacked_and_how() -> None:
     run = run_info(transferred("A", attack={"name": "autoattack"}), (0.8, 0.4))
     config = attacking_run(run, run.id, run.name, options("--norm", "l2", "--samples", 10))
-    assert config.name == "A, AutoAttack standard, L2 0.5" and config.start_from == run.id
+    assert config.name == "A, AutoAttack (standard), L2 0.5" and config.start_from == run.id
     assert config.attack is not None and is_standard(config.attack, 10)

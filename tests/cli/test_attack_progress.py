@@ -139,7 +139,7 @@ def test_that_bars_show_the_pass_its_images_the_time_left_and_the_bound(clock: C
     shown.started(layout(("PGD-20",)), AttackConfig())
     shown.show(AttackProgress("a", 150, 600, 0.86, 0.521, "PGD-20", 1, 1, 0, None))
     clock.now += 50
-    shown.show(AttackProgress("a", 300, 600, 0.86, 0.521, "PGD-20", 1, 1, 0, 150.0))
+    shown.show(AttackProgress("a", 300, 600, 0.86, 0.521, "PGD-20", 1, 1, 0, 150.0, share=0.25))
     bars.close()
     written = stream.getvalue()
     for part in ("PGD-20", "25 %", "300/600", "2 min 30 s left", "robust at most 52.1 %"):
