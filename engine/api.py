@@ -32,7 +32,15 @@ from engine.config import (
     parse_study,
 )
 from engine.control import Interrupted, RunControl
-from engine.errors import CartlError, CheckpointError, ConfigError, Problem, StoreError
+from engine.errors import (
+    CartlError,
+    CheckpointError,
+    ConfigError,
+    DamagedFileError,
+    Problem,
+    StoreError,
+    UntrustedFileError,
+)
 from engine.events import (
     RESUMABLE,
     EngineEvent,
@@ -541,6 +549,8 @@ class Session:
             else:
                 self._put_back(run_id)
                 self._end(folder, "paused")
+        except (UntrustedFileError, DamagedFileError) as error:
+            self._end(folder, "failed", str(error), level="error")
         except StoreError as error:
             # Most likely a full disk: nothing after it could be written either.
             self._put_back(run_id)

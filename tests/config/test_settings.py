@@ -372,7 +372,7 @@ def test_that_what_is_left_out_follows_the_attack_and_the_norm(
         ({"random_start": False}, "PGD-20 (no random start), Linf 8/255, 1 restart"),
         ({"name": "apgd_t"}, "APGD-T-100, Linf 8/255, 1 restart"),
         ({"name": "square", "norm": "l2"}, "Square (5,000 queries), L2 0.5, 1 restart"),
-        ({"name": "autoattack", "version": "rand"}, "AutoAttack rand, Linf 8/255"),
+        ({"name": "autoattack", "version": "rand"}, "AutoAttack (rand), Linf 8/255"),
         ({"name": "fgsm", "epsilon": "4/255"}, "FGSM, Linf 4/255"),
     ],
     ids=str,
