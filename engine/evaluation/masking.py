@@ -100,7 +100,7 @@ def look(subject: Subject, slopes: Mapping[str, Tensor], config: AttackConfig) -
     found = _vanishing(subject, ~torch.stack(list(usable.values())).any(0), list(slopes))
     best = max(slopes, key=lambda name: int(usable[name].sum()))
     loss, epsilon, ball = LOSSES[best], config.epsilon, BALLS[config.norm]
-    direction = ball.ascent_direction(slopes[best].nan_to_num(0.0, 0.0, 0.0), images)
+    direction = ball.ascent_direction(slopes[best], images)
     single = _broken(subject, ball.project(images + epsilon * direction, images, epsilon))
     many = _descend(subject, loss, ball, epsilon=epsilon, step_size=epsilon / 4)
     more, less = int((single & ~many).sum()), int((many & ~single).sum())

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.api import presets
 from engine.config import AttackConfig, PretrainingConfig
+from engine.data import ImageSet
 from engine.errors import DataError
+from engine.evaluation.evaluate import Evaluation, Told
+from engine.evaluation.plan import Plan
 from engine.evaluation.signs import clearly_more, doubts, masking, merged, signs, weaknesses
 from engine.evaluation.warnings import IMAGES, examine
 from engine.events import AttackPoint, AttackWarning
@@ -258,6 +262,45 @@ def test_that_each_failure_is_told_by_its_name_and_no_other(
         assert one.advice.endswith(".") and one.advice.count(". ") == 0, "one sentence"
 
 
+class Stuck(Around):
+    """Has no gradient at some of the images."""
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        super().__init__(model)
+        self.images = images
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model(images)
+        at = (images.detach()[:, None] == self.images).flatten(2).all(2).any(1)[:, None]
+        return torch.where(at, logits.detach(), logits)
+
+
+@pytest.mark.parametrize(("count", "codes"), [(1, set()), (2, {"gradient_masking"})])
+def test_that_vanishing_gradients_are_told_from_one_in_a_hundred_on(
+    healthy: Peer, count: int, codes: set[str]
+) -> None:
+    assert set(told(Stuck(healthy.model, healthy.images[:count]), healthy)) == codes
+
+
+class Sigmoid(Around):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).sigmoid()
+
+
+def test_that_outputs_in_0_to_1_that_do_not_add_up_are_no_probabilities(healthy: Peer) -> None:
+    assert told(Sigmoid(healthy.model), healthy) == {}
+
+
+def test_that_a_handful_of_images_says_nothing_about_normalisation(healthy: Peer) -> None:
+    assert told(ExpectsNormalised(healthy.model, healthy.images), healthy.first(8)) == {}
+
+
+def test_that_images_of_one_class_do_not_make_a_network_constant(healthy: Peer) -> None:
+    same = healthy.labels == healthy.labels.mode().values
+    assert int(same.sum()) >= 16
+    assert told(healthy.model, Peer("", healthy.model, healthy.images[same], healthy.labels[same], {})) == {}
+
+
 @pytest.mark.parametrize(
     ("make", "settings"),
     [
@@ -458,6 +501,12 @@ def test_that_settings_that_reach_across_the_ball_give_no_doubt(settings: dict) 
     assert doubts(AttackConfig.model_validate(settings), 10) == []
 
 
+def test_that_the_attacks_of_the_presets_give_no_doubt() -> None:
+    attacks = [run.attack for study in presets().values() for run in study.runs if run.attack is not None]
+    assert len(attacks) >= 10
+    assert [doubts(attack, 10) for attack in attacks] == [[]] * len(attacks)
+
+
 @pytest.mark.parametrize(
     ("rule", "told"), [("best_on_training_batches", True), ("best", False), ("last", False)]
 )
@@ -593,6 +642,28 @@ def test_that_a_constant_network_is_not_told_as_masked_by_its_sweep() -> None:
     for point in (0, 1):
         book.attempt(list(range(0, 500, 10)), 0, point=point)
     assert book.signs([pgd_point(), pgd_point(0.5)]) == {}
+
+
+@pytest.mark.parametrize(("make", "codes"), [(lambda model: model, []), (Backwards, ["gradient_masking"])])
+def test_that_a_real_ledger_of_a_masked_network_is_told_and_that_of_a_healthy_one_is_not(
+    healthy: Peer, make: Callable[[nn.Module], nn.Module], codes: list[str]
+) -> None:
+    config = AttackConfig(sweep_epsilon=[16 / 255, 0.5], sweep_steps=[40], restarts=2)
+    images = ImageSet(
+        (healthy.images[:100] * 255).round().to(torch.uint8),
+        healthy.labels[:100],
+        tuple("0123456789"),
+        torch.arange(100),
+    )
+    plan, rows, model = Plan(config, 10), [], make(healthy.model)
+    Evaluation(
+        plan, model, model, images, seed=0, batch_size=50, device=torch.device("cpu"),
+        told=Told(rows=lambda table, columns: rows.append(columns) if table == "attempts" else None),
+    ).run({}, {})  # fmt: skip
+    ledger = {name: np.concatenate([part[name] for part in rows]) for name in rows[0]}
+    found = signs(config, plan.points, ledger, samples=100)
+    assert [one.code for one in found] == codes
+    assert not codes or "At epsilon 0.5" in found[0].evidence
 
 
 @pytest.mark.parametrize("name", ["fgsm", "noise", "square"])
