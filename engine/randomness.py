@@ -7,6 +7,8 @@ uses a stream of its own, so it never changes training. Global generators are ne
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -33,3 +35,14 @@ def generator(device: torch.device | str, *parts: int | str) -> torch.Generator:
     Streams repeat on one kind of device, not from one kind to another: CUDA draws other numbers than the CPU.
     """
     return torch.Generator(device=device).manual_seed(stream_seed(*parts))
+
+
+@contextmanager
+def own_stream(device: torch.device, seed: int) -> Iterator[None]:
+    """Let networks that draw from torch's global generators draw from this seed; the generators are put back after."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
+        yield

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engine.attacks.base import Attack, Network, Outcome, Task, attacks, loss_and_gradient
+from engine.attacks.base import Attack, Network, Outcome, Task, attacks, loss_and_gradient, usable
 from engine.attacks.criteria import Loss, cross_entropy, dlr, misclassified
 from engine.attacks.pgd import WORTH_COMPACTING
 from engine.attacks.projection import Ball, per_image
@@ -96,7 +96,8 @@ class _Ascent:
         """Evaluate the newest iterate, note it if it is the best; its logits [B, K]."""
         raised = partial(loss, labels=self.labels, targets=self.targets)
         if for_gradient:
-            logits, values, self.gradient = loss_and_gradient(model, self.adversarial, raised, passes=passes)
+            logits, values, gradient = loss_and_gradient(model, self.adversarial, raised, passes=passes)
+            self.gradient = usable(gradient)
         else:
             with torch.no_grad():
                 logits = torch.stack([model(self.adversarial) for _ in range(passes)]).mean(0)

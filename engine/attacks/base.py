@@ -335,6 +335,11 @@ def loss_and_gradient(
     return sums[0], sums[1], sums[2]
 
 
+def usable(gradient: Tensor) -> Tensor:
+    """A gradient with zeros where it is no finite number, so that an attack goes on along the rest of it."""
+    return torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 @contextmanager
 def _looked_at(model: nn.Module | None) -> Iterator[None]:
     if model is None:

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engine.attacks.base import Network, loss_and_gradient
+from engine.attacks.base import Network, loss_and_gradient, usable
 from engine.attacks.criteria import margin_loss, ranked_classes
 from engine.attacks.projection import BALLS, TINY, per_image
 
@@ -38,7 +38,9 @@ def nearest_boundary(
         Logits [B, K], gap [B] and normal [B, C, H, W].
     """
     if targets is not None:
-        return loss_and_gradient(model, images, partial(margin_loss, labels=labels, targets=targets))
+        towards = partial(margin_loss, labels=labels, targets=targets)
+        logits, gap, normal = loss_and_gradient(model, images, towards)
+        return logits, gap, usable(normal)
     images = images.detach().requires_grad_(True)
     logits = model(images)
     rivals = ranked_classes(logits.detach(), labels)
@@ -47,7 +49,7 @@ def nearest_boundary(
     for rank in range(rivals.shape[1]):
         behind = margin_loss(logits, labels, rivals[:, rank])
         (gradient,) = torch.autograd.grad(behind.sum(), images, retain_graph=rank < rivals.shape[1] - 1)
-        behind = behind.detach()
+        behind, gradient = behind.detach(), usable(gradient)
         away = behind.abs() / (DUAL_LENGTH[norm](gradient) + TINY)
         nearer = away < distance
         distance, gap = torch.where(nearer, away, distance), torch.where(nearer, behind, gap)

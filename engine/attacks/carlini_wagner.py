@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.attacks.base import Attack, Outcome, Task, attacks
+from engine.attacks.base import Attack, Outcome, Task, attacks, usable
 from engine.attacks.closest import Closest
 from engine.attacks.criteria import margin, misclassified
 
@@ -68,6 +68,7 @@ class CarliniWagner(Attack):
             lead = margin(logits, labels) + config.confidence
             loss = (images - origin).square().flatten(1).sum(1) + weight * lead.clamp_min(0)
             (gradient,) = torch.autograd.grad(loss.sum(), moved)
+            gradient = usable(gradient)
             with torch.no_grad():
                 broken = misclassified(logits, labels) & (lead <= 0)
                 suffices |= broken

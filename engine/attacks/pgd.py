@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from engine.attacks.base import Attack, Network, Outcome, Task, attacks, loss_and_gradient
+from engine.attacks.base import Attack, Network, Outcome, Task, attacks, loss_and_gradient, usable
 from engine.attacks.criteria import LOSSES, Loss, cross_entropy, misclassified
 from engine.attacks.noise import BatchNoise
 from engine.attacks.projection import TINY, Ball, LinfBall, per_image
@@ -75,6 +75,7 @@ def projected_gradient_descent(
         logits, _, gradient = loss_and_gradient(
             model, adversarial, partial(loss, labels=true, targets=aims), passes=passes
         )
+        gradient = usable(gradient)
         with torch.no_grad():
             if watch or stop_early:
                 broken = misclassified(logits, true)

@@ -103,7 +103,7 @@ ATTACKS: dict[str, AttackFacts] = {
 _BY_NORM: dict[str, dict[str, float]] = {
     "linf": {"epsilon": 8 / 255, "step_size": 2 / 255},
     "l2": {"epsilon": 0.5, "step_size": 0.1},
-    "l1": {"epsilon": 12.0, "step_size": 1.0},
+    "l1": {"epsilon": 12.0, "step_size": 1.5},
 }
 #: Members of AutoAttack's versions with the numbers of the reference implementation.
 _AUTOATTACK: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {

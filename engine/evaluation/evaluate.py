@@ -27,6 +27,7 @@ from engine.evaluation.pace import Pace
 from engine.evaluation.plan import Batch, Plan
 from engine.events import AttackProgress, Columns, MemberResult, TableName
 from engine.models.modes import evaluation
+from engine.randomness import own_stream, stream_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,8 @@ class Evaluation:
             part = self.images.subset(torch.arange(start, min(start + self.batch_size, total))).to(
                 self.device
             )
-            outputs = clean_logits(self.judge, to_unit(part.images))
+            with own_stream(self.device, stream_seed(self.seed, "attack", "network", "clean", start)):
+                outputs = clean_logits(self.judge, to_unit(part.images))
             logits.append(outputs.cpu())
             columns = _clean_columns(outputs, part, start)
             # What was written down decides, should another machine round otherwise.
@@ -256,10 +258,14 @@ class Evaluation:
 
     def _attempt_on(self, network: nn.Module, batch: Batch, positions: np.ndarray) -> Attempt:
         images, labels, logits = self.look(positions)
-        return batch.attack.attempt(
-            network, images, labels, logits=logits, seed=self.seed, sample_ids=self.images.ids[positions],
-            one=batch.one, judge=self.judge, each_step=partial(self._each_step, batch),
-        )  # fmt: skip
+        ids = self.images.ids[positions]
+        aim = -1 if batch.one.rank is None else batch.one.rank
+        stream = (batch.point, batch.member, batch.one.restart, aim, int(ids[0]))
+        with own_stream(self.device, stream_seed(self.seed, "attack", "network", *stream)):
+            return batch.attack.attempt(
+                network, images, labels, logits=logits, seed=self.seed, sample_ids=ids, one=batch.one,
+                judge=self.judge, each_step=partial(self._each_step, batch),
+            )  # fmt: skip
 
     def _confirm(self, found: Attempt, batch: Batch, positions: np.ndarray) -> None:
         """Try images anew on the judge itself if only the fast form of it, which rounds otherwise, was broken."""

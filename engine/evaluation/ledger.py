@@ -168,16 +168,18 @@ def progress_of(
     for rows in split(attempts):
         ledger.add(rows)
     begun = ledger.members({}, any_step=False)
+    point, member = (int(attempts[name][-1]) if ledger.rows else 0 for name in ("point", "member"))
     return AttackProgress(
         run_id,
         done=0,
         total=0,
         clean_accuracy=float(ledger.clean["correct"].mean()),
         robust_accuracy=ledger.robust() / ledger.samples,
-        title=begun[-1].title if begun else "",
-        number=len(begun),
-        count=sum(len(point.members) for point in points),
-        members=begun[:-1],
+        title=points[point].members[member] if ledger.rows else "",
+        number=sum(len(earlier.members) for earlier in points[:point]) + member + 1 if ledger.rows else 0,
+        count=sum(len(each.members) for each in points),
+        point=point,
+        members=begun if point else begun[:member],
     )
 
 

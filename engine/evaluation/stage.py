@@ -118,6 +118,8 @@ class AttackStage:
         )  # fmt: skip
         for warning in found:
             host.log("warning", f"{warning.title}. {warning.evidence} {warning.advice}")
+            if warning.code == "no_gradients" and any(self.plan.points[0].white_box):
+                raise ConfigError([Problem("attack.name", f"{warning.evidence} {warning.advice}")])
         return found
 
     def _conclude(

@@ -22,7 +22,7 @@ from engine.evaluation.masking import NoGradientsError, Subject, gradients, look
 from engine.evaluation.signs import doubts, masking, merged
 from engine.events import AttackWarning
 from engine.models.modes import evaluation
-from engine.randomness import stream_seed
+from engine.randomness import own_stream, stream_seed
 from engine.statistics import wilson
 
 #: Most images looked at.
@@ -100,7 +100,7 @@ def _look(
 
     with (
         exact_float32(),
-        _seeded(images.device, stream_seed(seed, "attack", "warnings")),
+        own_stream(images.device, stream_seed(seed, "attack", "warnings")),
         _kept(model) as changed,
     ):
         raw = torch.cat([clean_logits(model, part) for part in torch.split(images, size)])
@@ -285,17 +285,6 @@ def _masked(subject: Subject, config: AttackConfig, members: Sequence[AttackConf
         return []
     evidence = look(subject.only(right), {name: slope[right] for name, slope in slopes.items()}, config)
     return [masking(config, evidence)] if evidence else []
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Global random numbers of a stream of their own, for networks that draw from them."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed(seed)
-        yield
 
 
 @contextmanager

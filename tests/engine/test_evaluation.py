@@ -321,6 +321,16 @@ def test_that_progress_is_told_from_the_tables_of_an_unfinished_run(straight) ->
     found = progress_of("run", layout, evaluated.tables)  # type: ignore[arg-type]
     assert found is not None
     assert found.robust_accuracy == evaluation.ledger.robust() / 40
+    assert (found.point, found.number, found.title) == (4, 5, plan.points[4].members[0])
+    assert [member.title for member in found.members] == ["PGD-3 (2 targets)"], "the sweep has begun"
+    first = evaluated.tables["attempts"]["point"] == 0
+    part = {name: values[first] for name, values in evaluated.tables["attempts"].items()}
+    headline = progress_of("run", layout, evaluated.tables | {"attempts": part})  # type: ignore[arg-type]
+    assert headline is not None
+    assert (headline.point, headline.number, headline.members) == (0, 1, ())
+    clean = progress_of("run", layout, {"clean": evaluated.tables["clean"]})
+    assert clean is not None
+    assert (clean.title, clean.number, clean.members) == ("", 0, ())
     assert progress_of("run", layout, {}) is None
     assert progress_of("run", None, {}) is None
 
@@ -426,3 +436,53 @@ def test_that_the_fastest_batch_size_is_one_of_those_tried_and_can_be_interrupte
 
     with pytest.raises(Interrupted):
         fastest_batch_size(network, probe, check=refuse)
+
+
+def test_that_a_network_that_draws_random_numbers_resumes_to_the_same_ledger(network, images) -> None:
+    class Dropping(nn.Module):
+        """Dropout that stays on in eval mode, on the global generator."""
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            return network(nn.functional.dropout(batch, 0.2, training=True))
+
+    config = CONFIG.model_copy(update={"sweep_epsilon": [], "sweep_steps": []})
+    before = torch.random.get_rng_state()
+    straight = Evaluated(Dropping(), images, config)
+    straight.run()
+    torch.rand(3)
+    resumed = Evaluated(Dropping(), images, config)
+    with pytest.raises(Interrupted):
+        resumed.run(stop_after=30)
+    resumed.lose(3)
+    resumed.run()
+    assert_same_tables(resumed.tables, straight.tables)
+    torch.random.set_rng_state(before)
+
+
+@pytest.mark.parametrize("name", ["pgd", "apgd_ce", "apgd_t", "fab_t", "deepfool", "carlini_wagner"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_that_gradients_that_are_no_numbers_count_as_zero(network, images, name: str, value: float) -> None:
+    class Spoilt(torch.autograd.Function):
+        """Passes images on; the gradient of half of them is no number."""
+
+        @staticmethod
+        def forward(_, batch: torch.Tensor) -> torch.Tensor:
+            return batch.clone()
+
+        @staticmethod
+        def backward(_, gradient: torch.Tensor) -> torch.Tensor:
+            spoilt = gradient.clone()
+            spoilt[::2] = value
+            return spoilt
+
+    class Spoiling(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            return network(Spoilt.apply(batch))
+
+    config = AttackConfig(name=name, epsilon=0.5 / 255 if name in ("pgd", "apgd_ce", "apgd_t", "fab_t") else 0.05,
+                          **{"step_size": 0.1 / 255} if name == "pgd" else {}, steps=3, batch_size=40)  # fmt: skip
+    config = config.model_copy(update={"targets": min(config.targets, 2), "searches": 2})
+    evaluated = Evaluated(Spoiling(), images, config)
+    evaluation = evaluated.run()
+    assert evaluation.ledger.robust() > 0
+    assert np.isfinite(evaluated.tables["attempts"]["norm"]).all()
