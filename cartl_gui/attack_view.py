@@ -143,13 +143,17 @@ def _finished(data: RunData, title: str, result: AttackResult) -> AttackView:
     members = result.members if len(result.members) > 1 else ()
     if result.members and not members:
         about += f", {result.members[0].attacked:,} of them attacked"
+    about += f", {words.duration(result.seconds)}. Intervals are 95 % Wilson score intervals."
+    at_any_step = result.robust_at_any_step
+    if at_any_step is not None and at_any_step.value == result.robust_accuracy.value:
+        about += " Judged at any step, the robust accuracy is the same."
     return AttackView(
         title,
         _figures(
             data.info.config.attack, result.clean_accuracy, result.robust_accuracy, result.robust_at_any_step
         ),
         "",
-        f"{about}, {words.duration(result.seconds)}. Intervals are 95 % Wilson score intervals.",
+        about,
         tuple(_done(member) for member in members),
         any(_differs(member) for member in members),
         _sweep_lines(data),
@@ -169,8 +173,6 @@ def _figures(
     """Clean and robust accuracy, and the robust one at any step where that is another."""
     differs = at_any_step is not None and at_any_step.value != robust.value
     definition = "judged at the last step" if at_any_step is not None else ""
-    if at_any_step is not None and not differs and math.isfinite(robust.value):
-        definition = "judged at the last step; at any step the same"
     if config is not None and config.applies("judged_at") and config.judged_at == "any_step":
         definition = "judged at any step"
     found = [
@@ -186,15 +188,24 @@ def _standing(data: RunData, progress: AttackProgress, titles: Sequence[str], *,
     """How far the robust accuracy is to be trusted before the end."""
     info, finished = data.info, progress.members
     left = [short(title) for title in titles[len(finished) :]]
+    is_final = bool(titles) and not left
+    if info.state != "running":
+        how = words.STATE_WORDS[info.state].capitalize()
+        if not attacked:
+            return f"{how} before the first attack: nothing is known about robustness yet."
+        if is_final:
+            return f"{how} before the end of the sweep; the figures above are final."
+        return f"{how} before the end: the robust accuracy is an upper bound."
     if not attacked:
         return (
             f"Looking at the clean images first, {progress.done:,} of {progress.total:,}; only those that are "
             "classified correctly are attacked."
         )
-    if titles and not left:
-        return "The figures above are final; other radii or numbers of steps are being measured."
-    if info.state != "running":
-        return f"{words.STATE_WORDS[info.state].capitalize()} before the end: the robust accuracy is an upper bound."
+    if is_final:
+        more = (
+            "other radii or numbers of steps are being measured" if progress.title else "all attacks are done"
+        )
+        return f"The figures above are final; {more}."
     if not finished:
         return "Upper bound: the share of images that nothing has broken so far."
     text = f"Provisional after {short(finished[-1].title)}: {words.listed(left)} {'follow' if len(left) > 1 else 'follows'}"
@@ -230,7 +241,7 @@ def _done(member: MemberResult) -> MemberLine:
         f"{member.attacked:,}",
         words.interval(member.robust_accuracy),
         words.interval(at_any_step) if at_any_step is not None else "",
-        words.duration(member.seconds),
+        words.duration(member.seconds) if member.seconds else "",
     )
 
 
@@ -241,15 +252,16 @@ def _member_lines(
     for title in titles[len(lines) :]:
         is_next = len(lines) == len(progress.members)
         if is_next and progress.point == 0 and progress.title == title:
+            share = _share(data, progress)
             lines.append(
                 MemberLine(
                     title,
                     "now",
-                    _pass_text(progress),
+                    _share_text(share),
                     f"≤ {words.percent(progress.robust_accuracy)}",
                     "",
-                    words.time_left(progress.seconds_left, now) if data.info.state == "running" else "",
-                    _pass_share(progress),
+                    words.time_left(progress.seconds_left, now) if share is not None else "",
+                    share,
                 )
             )
         else:
@@ -257,12 +269,13 @@ def _member_lines(
     return tuple(lines)
 
 
-def _pass_text(progress: AttackProgress) -> str:
-    return f"{progress.done:,} of {progress.total:,}" if progress.total else "not finished"
+def _share(data: RunData, progress: AttackProgress) -> float | None:
+    """How much of the single attack under way is done; None where none is."""
+    return progress.share if data.info.state == "running" else None
 
 
-def _pass_share(progress: AttackProgress) -> float | None:
-    return progress.share if progress.total else None
+def _share_text(share: float | None) -> str:
+    return "not finished" if share is None else f"{100 * share:.0f} %"
 
 
 def _sweep_lines(data: RunData) -> tuple[SweepLine, ...]:
@@ -288,13 +301,14 @@ def _sweep_lines(data: RunData) -> tuple[SweepLine, ...]:
         texts = epsilon_text(config, point.epsilon), str(point.steps or "")
         is_now = progress is not None and progress.point == number and bool(progress.title)
         is_headline = number == 0
+        share = _share(data, progress) if is_now and progress is not None else None
         found[point.epsilon, point.steps] = (
             SweepLine(
                 *texts,
                 "now",
-                f"{short(progress.title)}: {_pass_text(progress)}",
+                f"{short(progress.title)}: {_share_text(share)}",
                 is_headline,
-                _pass_share(progress),
+                share,
             )
             if is_now and progress is not None
             else SweepLine(*texts, "waits", TO_COME, is_headline)

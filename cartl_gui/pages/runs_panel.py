@@ -70,7 +70,7 @@ class RunsPanel(QWidget):
         header.setHighlightSections(False)
         header.setStretchLastSection(True)
         header.setSectionsMovable(True)
-        for column, width in enumerate((210, 150, 110, 70, 84, 176, 130, 200, 110)):
+        for column, width in enumerate((210, 150, 110, 70, 84, 190, 116, 200, 110)):
             header.resizeSection(column, width)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.table.setSortingEnabled(True)

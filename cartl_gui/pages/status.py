@@ -86,7 +86,11 @@ def _figures(info: RunInfo, data: RunData) -> list[str]:
     if info.stage is None:
         return []
     if info.stage == "attack":
-        return [f"{data.attack.done:,} of {data.attack.total:,} images"] if data.attack else []
+        return (
+            [f"{data.attack.title} {100 * data.attack.share:.0f} %"]
+            if data.attack and data.attack.title
+            else []
+        )
     layout, steps = data.layouts.get(info.stage), data.columns(info.stage, "steps")
     if layout is None or not steps:
         return []

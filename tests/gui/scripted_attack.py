@@ -112,6 +112,11 @@ class ScriptedAttack:
         yield from self._clean()
         for point in range(len(self.layout.points)):
             yield from self._attacks(point)
+        end, members = self._count(), tuple(self.members)
+        robust = self.members[-1].robust_accuracy.value
+        yield AttackProgress(
+            self.run_id, 0, 0, float(self.correct.mean()), robust, "", end, end, members=members, share=1.0
+        )
         yield from self._conclusion()
 
     def result(self, data: str = "digits test images") -> AttackResult:
@@ -180,6 +185,7 @@ class ScriptedAttack:
                     point,
                     rest,
                     tuple(self.members),
+                    (first + len(places)) / len(attacked),
                 )
             if point == 0:
                 judged = self.config.applies("judged_at") and self.config.judged_at == "last_step"

@@ -156,12 +156,34 @@ def test_that_the_figure_is_final_while_the_sweep_is_measured(qtbot: QtBot) -> N
     page.close()
 
 
-def test_that_an_evaluation_that_stopped_is_said_to_be_an_upper_bound() -> None:
-    data = played(AUTOATTACK, during("FAB-T"))
+def test_that_the_end_of_all_attacks_is_told_before_the_result() -> None:
+    data = played(AUTOATTACK, lambda data: data.attack is not None and not data.attack.title)
+    view = view_of(data, NOW)
+    assert view.standing == "The figures above are final; all attacks are done."
+    assert not view.figures[1].is_bound
+    assert [line.step for line in view.members] == ["done"] * 4
+
+
+@pytest.mark.parametrize(
+    ("when", "is_bound", "text"),
+    [
+        (during("Clean"), False, "Stopped before the first attack: nothing is known about robustness yet."),
+        (during("FAB-T"), True, "Stopped before the end: the robust accuracy is an upper bound."),
+        (
+            during("APGD-CE", point=1),
+            False,
+            "Stopped before the end of the sweep; the figures above are final.",
+        ),
+    ],
+)
+def test_that_an_evaluation_that_stopped_says_what_its_figures_are_worth(
+    when: Callable[[RunData], bool], is_bound: bool, text: str
+) -> None:
+    data = played(AUTOATTACK.model_copy(update={"sweep_epsilon": [8 / 255]}), when)
     data.update(replace(data.info, state="stopped", seconds_left=None))
     view = view_of(data, NOW)
-    assert view.standing == "Stopped before the end: the robust accuracy is an upper bound."
-    assert view.figures[1].is_bound
+    assert view.standing == text
+    assert view.figures[1].is_bound == is_bound
     assert view.about == ""
 
 
@@ -202,7 +224,8 @@ def test_that_one_figure_is_enough_where_the_definitions_agree(qtbot: QtBot) -> 
     same = replace(result, robust_at_any_step=result.robust_accuracy)
     data.update(replace(data.info, result=same))
     page = page_with(qtbot, data)
-    assert page.card.rows[1].definition.text() == "judged at the last step; at any step the same"
+    assert page.card.rows[1].definition.text() == "judged at the last step"
+    assert page.card.about.text().endswith("Judged at any step, the robust accuracy is the same.")
     assert page.card.rows[2].value.isHidden()
     page.close()
     autoattack = view_of(played(AUTOATTACK), NOW)
@@ -225,8 +248,8 @@ def test_that_the_single_attacks_are_listed_while_one_runs(qtbot: QtBot) -> None
             f"{round(member.seconds)} s",
         ]
     now = page.members.table.item(2, 1)
-    assert now.text() == f"{progress.done} of {progress.total}"
-    assert now.data(PROGRESS_ROLE) == progress.done / progress.total
+    assert now.text() == f"{100 * progress.share:.0f} %"
+    assert now.data(PROGRESS_ROLE) == progress.share
     assert shown[2][2] == f"≤ {100 * progress.robust_accuracy:.1f} %"
     assert "left, until" in shown[2][3]
     assert shown[3][1:] == ["to come", "", ""]
@@ -322,7 +345,8 @@ def test_that_the_sweep_grows_while_it_is_measured() -> None:
     assert [(line.epsilon, line.step) for line in view.sweep] == [
         ("0 (clean)", "done"), ("4/255", "done"), ("8/255", "now"), ("16/255", "done"), ("32/255", "waits"),
     ]  # fmt: skip
-    assert view.sweep[2].robust.startswith("APGD-T: 50 of ")
+    assert data.attack is not None and 0 < data.attack.share < 1
+    assert view.sweep[2].robust == f"APGD-T: {100 * data.attack.share:.0f} %"
     # What is found from the ledger while it grows is what the result says in the end.
     finished = played(attack).info.result
     assert finished is not None
