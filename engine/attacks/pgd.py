@@ -22,7 +22,7 @@ from engine.config import PgdConfig
 from engine.models.modes import evaluation
 
 #: Share of a batch that has to be broken before the rest goes on without it; smaller batches cost time to set up.
-WORTH_COMPACTING = 1 / 8
+WORTH_COMPACTING = 1 / 32
 
 
 def projected_gradient_descent(
