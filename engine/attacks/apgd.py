@@ -134,9 +134,9 @@ class _Ascent:
         self.adversarial, self.previous = ball.project(moved, self.images, epsilon), here
 
 
-@attacks.register("apgd_ce", title="APGD-CE", source="Croce & Hein, ICML 2020")
-@attacks.register("apgd_dlr", title="APGD-DLR", source="Croce & Hein, ICML 2020")
-@attacks.register("apgd_t", title="APGD-T", source="Croce & Hein, ICML 2020")
+@attacks.register("apgd_ce")
+@attacks.register("apgd_dlr")
+@attacks.register("apgd_t")
 class AutoPgd(Attack):
     """Auto-PGD on the cross-entropy, the DLR loss, or the DLR loss towards one class after the other.
 

@@ -22,7 +22,7 @@ GROWTH = 10.0
 DECAY, SQUARE_DECAY, ADAM_GUARD = 0.9, 0.999, 1e-8
 
 
-@attacks.register("carlini_wagner", title="Carlini-Wagner", source="Carlini & Wagner, S&P 2017")
+@attacks.register("carlini_wagner")
 class CarliniWagner(Attack):
     """Carlini-Wagner in L2. Each image has a search and an Adam of its own.
 

@@ -20,7 +20,7 @@ from engine.attacks.projection import TINY, per_image
 LEAST_STEP = 1e-4
 
 
-@attacks.register("deepfool", title="DeepFool", source="Moosavi-Dezfooli et al., CVPR 2016")
+@attacks.register("deepfool")
 class DeepFool(Attack):
     """DeepFool in L2 over all K classes, until an image is misclassified.
 

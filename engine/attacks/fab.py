@@ -24,7 +24,7 @@ SHORTEST = 1e-8
 START_SHARE = 0.5
 
 
-@attacks.register("fab_t", title="FAB-T", source="Croce & Hein, ICML 2020 (FAB)")
+@attacks.register("fab_t")
 class FastAdaptiveBoundary(Attack):
     """FAB, towards one class after the other or, with `targets` 0, to whichever boundary is nearest.
 

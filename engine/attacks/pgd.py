@@ -140,7 +140,7 @@ def training_examples(
         ).adversarial  # fmt: skip
 
 
-@attacks.register("pgd", title="PGD", source="Madry et al., ICLR 2018")
+@attacks.register("pgd")
 class ProjectedGradientDescent(Attack):
     """PGD. Cost: 2 * steps passes per image and restart."""
 
@@ -165,7 +165,7 @@ class ProjectedGradientDescent(Attack):
         )  # fmt: skip
 
 
-@attacks.register("momentum_pgd", title="Momentum PGD", source="Dong et al., CVPR 2018")
+@attacks.register("momentum_pgd")
 class MomentumPgd(ProjectedGradientDescent):
     """PGD along the accumulated gradient (MI-FGSM). Cost: as PGD."""
 
@@ -175,7 +175,7 @@ class MomentumPgd(ProjectedGradientDescent):
         return super().run(task)
 
 
-@attacks.register("transfer", title="Transfer PGD", source="Papernot et al., 2016")
+@attacks.register("transfer")
 class TransferPgd(ProjectedGradientDescent):
     """PGD made on another network: needs no gradient of the attacked one. Cost: 2 * steps passes of the other."""
 
@@ -186,7 +186,7 @@ class TransferPgd(ProjectedGradientDescent):
         return self.descend(task, task.surrogate)
 
 
-@attacks.register("fgsm", title="FGSM", source="Goodfellow et al., ICLR 2015")
+@attacks.register("fgsm")
 class FastGradientSign(Attack):
     """One step of the size of epsilon from the image. Cost: 2 passes per image."""
 
@@ -199,7 +199,7 @@ class FastGradientSign(Attack):
         )  # fmt: skip
 
 
-@attacks.register("noise", title="Random noise", source="the floor of every evaluation")
+@attacks.register("noise")
 class RandomNoise(Attack):
     """A point drawn uniformly from the ball. Cost: 1 pass per image and restart."""
 

@@ -115,7 +115,7 @@ class L2Squares:
 SQUARES: dict[str, Squares] = {"linf": LinfSquares(), "l2": L2Squares()}
 
 
-@attacks.register("square", title="Square", source="Andriushchenko et al., ECCV 2020")
+@attacks.register("square")
 class Square(Attack):
     """Random search on the margin. Cost: queries + 1 forward passes per image and restart until it is broken."""
 
