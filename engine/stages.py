@@ -104,4 +104,4 @@ def place_on(model: nn.Module, device: torch.device) -> None:
     """Move a network to a device, in the memory format that is fastest there."""
     model.to(device)
     if isinstance(model, BlockwiseModel):
-        model.to(memory_format=memory_format(model, device))
+        model.lay_out(memory_format(model, device))

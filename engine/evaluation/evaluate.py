@@ -29,6 +29,10 @@ from engine.events import AttackProgress, Columns, MemberResult, TableName
 from engine.models.modes import evaluation
 from engine.randomness import own_stream, stream_seed
 
+#: Images attacked at once on a CPU. More of them only make feature maps for which memory is fetched anew each time:
+#: a forward pass of a WRN-10-1 over 250 images of 16 x 16 took 1.5 times as long per image as over 128.
+CPU_PART = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -233,10 +237,14 @@ class Evaluation:
         """Before every iteration of an attack: end here if asked to, and tell now and then how far it is."""
         self.told.check()
         if self._pace.step():
-            self._tell_progress(batch, min(self._pace.steps / batch.attack.config.iterations, 1.0))
+            expected = batch.attack.config.iterations * len(self._parts(batch.positions))
+            self._tell_progress(batch, min(self._pace.steps / expected, 1.0))
 
     def _attempt(self, batch: Batch, positions: np.ndarray) -> Attempt:
-        """One pass over some images; in two halves if they do not fit into the memory of the device."""
+        """One pass over some images, in parts that are fast on the device and fit into its memory."""
+        parts = self._parts(positions)
+        if len(parts) > 1:
+            return _joined([self._attempt(batch, part) for part in parts])
         try:
             found = self._attempt_on(self.fast, batch, positions)
             if self.fast is not self.judge:
@@ -250,11 +258,12 @@ class Evaluation:
                 ) from None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        middle = len(positions) // 2
-        halves = [self._attempt(batch, part) for part in (positions[:middle], positions[middle:])]
-        return Attempt(
-            *(torch.cat([getattr(half, item.name) for half in halves]) for item in fields(Attempt))
-        )
+        return _joined([self._attempt(batch, half) for half in np.array_split(positions, 2)])
+
+    def _parts(self, positions: np.ndarray) -> list[np.ndarray]:
+        """Images in parts of about one size; a fixed rule, so that runs repeat."""
+        most = CPU_PART if self.device.type == "cpu" else len(positions)
+        return np.array_split(positions, -(-len(positions) // most))
 
     def _attempt_on(self, network: nn.Module, batch: Batch, positions: np.ndarray) -> Attempt:
         images, labels, logits = self.look(positions)
@@ -346,6 +355,10 @@ class Evaluation:
                 begun / (begun + own) if begun + own else 0.0,
             )
         )
+
+
+def _joined(parts: list[Attempt]) -> Attempt:
+    return Attempt(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(Attempt)))
 
 
 def _clean_columns(logits: Tensor, part: ImageSet, start: int) -> dict[str, np.ndarray]:

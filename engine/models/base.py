@@ -47,6 +47,7 @@ class BlockwiseModel(nn.Module):
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
         self.register_buffer("std", torch.ones(1, 3, 1, 1))
         self.num_halved = 0
+        self._memory_format: torch.memory_format | None = None
 
     @property
     def num_blocks(self) -> int:
@@ -80,7 +81,7 @@ class BlockwiseModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W] in [0, 1]."""
-        hidden = self.stem((images - self.mean) / self.std)
+        hidden = self.stem(self._normalised(images))
         for block in list(self.blocks.values())[:-1]:
             hidden = block(hidden)
         logits: Tensor = self.classifier(hidden.mean((2, 3)))
@@ -88,7 +89,7 @@ class BlockwiseModel(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The input of every block 1..N, and the logits: N + 1 tensors, entry i being the output of block i."""
-        hidden = self.stem((images - self.mean) / self.std)
+        hidden = self.stem(self._normalised(images))
         outputs = [hidden]
         for block in list(self.blocks.values())[:-1]:
             hidden = block(hidden)
@@ -101,6 +102,17 @@ class BlockwiseModel(nn.Module):
         """Logits [B, K] and the feature at k: the input of block N-k+1, which is the output of block N-k."""
         outputs = self.features(images)
         return outputs[-1], outputs[self.num_blocks - k]
+
+    def lay_out(self, memory_format: torch.memory_format) -> None:
+        """Keep weights and feature maps in a memory format from now on, whatever format images come in."""
+        self.to(memory_format=memory_format)
+        self._memory_format = memory_format
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        normalised = (images - self.mean) / self.std
+        if self._memory_format is None:
+            return normalised
+        return normalised.contiguous(memory_format=self._memory_format)
 
     def weighted_layers(self) -> Iterator[WeightedLayer]:
         """Every convolution and linear layer, from the input on."""
