@@ -86,11 +86,11 @@ def _figures(info: RunInfo, data: RunData) -> list[str]:
     if info.stage is None:
         return []
     if info.stage == "attack":
-        return (
-            [f"{data.attack.title} {100 * data.attack.share:.0f} %"]
-            if data.attack and data.attack.title
-            else []
-        )
+        attack = data.attack
+        if attack is None or not attack.title:
+            return []
+        share = attack.share if attack.number else attack.done / max(1, attack.total)
+        return [f"{attack.title} {100 * share:.0f} %"]
     layout, steps = data.layouts.get(info.stage), data.columns(info.stage, "steps")
     if layout is None or not steps:
         return []
