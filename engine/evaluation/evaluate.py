@@ -8,8 +8,10 @@ Shapes: M images, B images of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
+from threading import Lock
 
 import numpy as np
 import torch
@@ -25,13 +27,10 @@ from engine.errors import DeviceError
 from engine.evaluation.ledger import Ledger
 from engine.evaluation.pace import Pace
 from engine.evaluation.plan import Batch, Plan
+from engine.evaluation.workers import Workers, workers
 from engine.events import AttackProgress, Columns, MemberResult, TableName
 from engine.models.modes import evaluation
 from engine.randomness import own_stream, stream_seed
-
-#: Images attacked at once on a CPU. More of them only make feature maps for which memory is fetched anew each time:
-#: a forward pass of a WRN-10-1 over 250 images of 16 x 16 took 1.5 times as long per image as over 128.
-CPU_PART = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,10 @@ class Evaluation:
         #: Passes through the network that are done, and that were when the single attack under way began.
         self._cost_done = self._cost_before = 0.0
         self._pace = Pace()
+        self._lock = Lock()
+        self._workers = Workers(1)
+        #: Whether the network draws from torch's global random numbers, of which there is but one stream.
+        self._draws = False
 
     @property
     def any_step(self) -> bool:
@@ -102,8 +105,11 @@ class Evaluation:
             DivergedError: the network's outputs are not numbers.
             DeviceError: not even one image fits into the device's memory.
         """
-        with exact_float32():
+        with exact_float32(), evaluation(self.judge), evaluation(self.fast), ExitStack() as stack:
             self._look_at_clean_images(clean)
+            if self.device.type == "cpu" and not self._draws:
+                self._workers = stack.enter_context(workers(torch.get_num_threads()))
+                stack.callback(setattr, self, "_workers", Workers(1))
             stored, known = 0, len(attempts.get("row", ()))
             for batch in self.plan.batches(self.ledger, self.batch_size):
                 count = len(batch.positions)
@@ -194,7 +200,9 @@ class Evaluation:
                 self.device
             )
             with own_stream(self.device, stream_seed(self.seed, "attack", "network", "clean", start)):
+                before = torch.random.get_rng_state()
                 outputs = clean_logits(self.judge, to_unit(part.images))
+                self._draws = self._draws or not torch.equal(before, torch.random.get_rng_state())
             logits.append(outputs.cpu())
             columns = _clean_columns(outputs, part, start)
             # What was written down decides, should another machine round otherwise.
@@ -236,15 +244,18 @@ class Evaluation:
     def _each_step(self, batch: Batch) -> None:
         """Before every iteration of an attack: end here if asked to, and tell now and then how far it is."""
         self.told.check()
-        if self._pace.step():
-            expected = batch.attack.config.iterations * len(self._parts(batch.positions))
-            self._tell_progress(batch, min(self._pace.steps / expected, 1.0))
+        with self._lock:
+            if self._pace.step():
+                expected = batch.attack.config.iterations * len(self._workers.parts(batch.positions))
+                self._tell_progress(batch, min(self._pace.steps / expected, 1.0))
 
     def _attempt(self, batch: Batch, positions: np.ndarray) -> Attempt:
-        """One pass over some images, in parts that are fast on the device and fit into its memory."""
-        parts = self._parts(positions)
-        if len(parts) > 1:
-            return _joined([self._attempt(batch, part) for part in parts])
+        """One pass over some images; on a CPU in parts side by side."""
+        parts = self._workers.parts(positions) if self.device.type == "cpu" else [positions]
+        return _joined(self._workers.map(partial(self._attempt_part, batch), parts))
+
+    def _attempt_part(self, batch: Batch, positions: np.ndarray) -> Attempt:
+        """One pass over some images; in two halves if they do not fit into the memory of the device."""
         try:
             found = self._attempt_on(self.fast, batch, positions)
             if self.fast is not self.judge:
@@ -258,19 +269,17 @@ class Evaluation:
                 ) from None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return _joined([self._attempt(batch, half) for half in np.array_split(positions, 2)])
-
-    def _parts(self, positions: np.ndarray) -> list[np.ndarray]:
-        """Images in parts of about one size; a fixed rule, so that runs repeat."""
-        most = CPU_PART if self.device.type == "cpu" else len(positions)
-        return np.array_split(positions, -(-len(positions) // most))
+        return _joined([self._attempt_part(batch, half) for half in np.array_split(positions, 2)])
 
     def _attempt_on(self, network: nn.Module, batch: Batch, positions: np.ndarray) -> Attempt:
         images, labels, logits = self.look(positions)
         ids = self.images.ids[positions]
         aim = -1 if batch.one.rank is None else batch.one.rank
         stream = (batch.point, batch.member, batch.one.restart, aim, int(ids[0]))
-        with own_stream(self.device, stream_seed(self.seed, "attack", "network", *stream)):
+        seed = stream_seed(self.seed, "attack", "network", *stream)
+        with (
+            nullcontext() if self.device.type == "cpu" and not self._draws else own_stream(self.device, seed)
+        ):
             return batch.attack.attempt(
                 network, images, labels, logits=logits, seed=self.seed, sample_ids=ids, one=batch.one,
                 judge=self.judge, each_step=partial(self._each_step, batch),

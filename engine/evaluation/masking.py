@@ -36,6 +36,11 @@ _LOSSES_OF = {"apgd_ce": "cross_entropy", "apgd_dlr": "dlr", "apgd_t": "dlr"}
 _TITLES = {"cross_entropy": "cross-entropy", "margin": "margin", "dlr": "DLR loss"}
 
 
+def parts_of(images: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Images in parts of about one size; a single one left over would be too few for statistics of a batch."""
+    return images.tensor_split(max(1, -(-len(images) // size)))
+
+
 class NoGradientsError(Exception):
     """The network cannot be differentiated; the message says why."""
 
@@ -68,7 +73,7 @@ class Subject:
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels that may be differentiated together."""
-        return zip(torch.split(self.images, self.size), torch.split(self.labels, self.size), strict=True)
+        return zip(parts_of(self.images, self.size), parts_of(self.labels, self.size), strict=True)
 
 
 def gradients(subject: Subject, members: Sequence[AttackConfig]) -> dict[str, Tensor]:

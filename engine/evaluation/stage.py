@@ -193,7 +193,7 @@ class AttackStage:
     def _load_surrogate(self, host: Host) -> None:
         if host.surrogate_weights is None:
             return
-        surrogate = load_network(host.surrogate_weights).module
+        surrogate = load_network(host.surrogate_weights).module.requires_grad_(False)
         place_on(surrogate, host.device)
         for attack in (attack for group in self.plan.members for attack in group):
             attack.surrogate = surrogate

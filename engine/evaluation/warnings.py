@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engine.attacks.base import clean_logits
 from engine.config import ATTACKS, AttackConfig, members_of
 from engine.device import exact_float32
-from engine.evaluation.masking import NoGradientsError, Subject, gradients, look
+from engine.evaluation.masking import NoGradientsError, Subject, gradients, look, parts_of
 from engine.evaluation.signs import doubts, masking, merged
 from engine.events import AttackWarning
 from engine.models.modes import evaluation
@@ -93,7 +93,7 @@ def _look(
 ) -> list[AttackWarning]:  # fmt: skip
     def network(batch: Tensor) -> Tensor:
         logits = []
-        for part in torch.split(batch, size):
+        for part in parts_of(batch, size):
             each_step()
             logits.append(model(part).float())
         return torch.cat(logits)
@@ -103,14 +103,16 @@ def _look(
         own_stream(images.device, stream_seed(seed, "attack", "warnings")),
         _kept(model) as changed,
     ):
-        raw = torch.cat([clean_logits(model, part) for part in torch.split(images, size)])
+        raw = torch.cat([clean_logits(model, part) for part in parts_of(images, size)])
         subject = Subject(network, images, labels, raw.float(), size)
         with evaluation(model), torch.no_grad():
             found = _imprecise(model, raw) + _probabilities(raw)
             random = _random(subject, members)
             found += random + _differentiates(subject)
-            found += _as_in_training(subject, changed, repeats=not random)
-            found += _normalised(subject) + _constant(subject)
+            training = _as_in_training(subject, changed, repeats=not random)
+            found += training + _normalised(subject) + _constant(subject)
+        if training:  # what an attack finds then depends on the images beside
+            return found
         with evaluation(model):
             return found + _masked(subject, config, members)
 

@@ -131,7 +131,7 @@ def test_that_the_attacks_are_listed_with_norms_and_defaults(cartl: Cartl) -> No
     for name, facts in ATTACKS.items():
         (line,) = re.findall(rf"^{name}  .*", text, re.MULTILINE)
         assert facts.title in line and ", ".join(facts.norms) in line and facts.source in line
-    assert "--epsilon 8/255 (l2: 0.5, l1: 12), --step-size 2/255 (l2: 0.1, l1: 1), --steps 20" in text
+    assert "--epsilon 8/255 (l2: 0.5, l1: 12), --step-size 2/255 (l2: 0.1, l1: 1.5), --steps 20" in text
     assert "APGD-CE-100, APGD-T-100, FAB-T-100, Square (5,000 queries)" in text
     assert max(map(len, text.splitlines())) <= 110
     for name, facts in cartl("attacks", "--json").json.items():

@@ -8,7 +8,7 @@ import torch
 from engine.device import cpu_threads
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Iterator[None]:
     """Compute on one thread: fast for small networks on a busy machine, and the same bits every time."""
     with cpu_threads(1):

@@ -469,7 +469,8 @@ def test_that_the_attack_reports_figures_on_the_way(finished) -> None:
     progress = [event for event in seen["events"] if isinstance(event, AttackProgress)]
     clean = [event for event in progress if event.title == "Clean images"]
     assert [event.done for event in clean] == [20, 40]
-    attacked = progress[len(clean) :]
+    *attacked, end = progress[len(clean) :]
+    assert (end.title, end.share, end.members) == ("", 1.0, seen["info"].result.members)
     assert {(event.title, event.number, event.count) for event in attacked} == {("PGD-3", 1, 1)}
     assert [event.robust_accuracy for event in attacked] == sorted(
         (event.robust_accuracy for event in attacked), reverse=True
