@@ -4,7 +4,8 @@
     python -m benchmarks.attacks --oracle                     # a linear network, whose exact figure is known
     python -m benchmarks.attacks --speed --weights A.safetensors B.safetensors --images 1000 --blocks 4 --threads 1
 
-For the time both sides take turns on the same block of images, in one process, with the same weights and settings; a
+For the time both sides take turns on the same block of images, in one process, with the same weights and settings,
+theirs on the network as torch builds it, ours in the memory format that the engine chooses; a
 ratio is the median over the blocks, so that load on the machine spoils no comparison. On one CPU thread the CPU's
 seconds count. Ours is a whole evaluation with its ledger; its noise is per image, so verdicts need not be equal.
 """
@@ -12,6 +13,7 @@ seconds count. Ours is a whole evaluation with its ledger; its noise is per imag
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -191,7 +193,7 @@ def _found_over_optimal(config: AttackConfig, peer: Peer, distances: np.ndarray)
 
 def speed(options: argparse.Namespace) -> Iterator[Sequence[str]]:
     """Ours against the package that is usual for it, block by block in turn."""
-    device, epsilon, size = torch.device(options.device), options.epsilon, options.batch_size
+    epsilon, size = options.epsilon, options.batch_size
     pgd = AttackConfig(
         name="pgd", epsilon=epsilon, step_size=epsilon / 4, steps=PGD_STEPS, judged_at="any_step"
     )
@@ -207,7 +209,6 @@ def speed(options: argparse.Namespace) -> Iterator[Sequence[str]]:
         tensors, metadata = load_weights(path)
         spec = ModelSpec.from_metadata(metadata)
         model = spec.build(tensors).eval()
-        place_on(model, device)
         test = load_domain(spec.data, data_root=options.data).test
         images = test.subset(torch.arange(min(options.images or len(test), len(test))))
         title = path.parents[1].name if path.stem in STAGES else path.stem
@@ -218,7 +219,9 @@ def speed(options: argparse.Namespace) -> Iterator[Sequence[str]]:
 def _compare(
     model: BlockwiseModel, images: ImageSet, config: AttackConfig, rival: Callable[[Peer], Found], options: argparse.Namespace
 ) -> Sequence[str]:  # fmt: skip
-    device, fast = torch.device(options.device), folded(model)
+    device, placed = torch.device(options.device), copy.deepcopy(model)
+    place_on(placed, device)
+    model, fast = model.to(device), folded(placed)
     # Other work on the machine does not count on one CPU thread.
     clock = time.process_time if device.type == "cpu" and options.threads == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -226,7 +229,7 @@ def _compare(
 
     def evaluated(block: ImageSet) -> Tensor:
         evaluation = Evaluation(
-            Plan(config, len(images.class_names)), model, fast, block, seed=0, batch_size=options.batch_size,
+            Plan(config, len(images.class_names)), placed, fast, block, seed=0, batch_size=options.batch_size,
             device=device, told=Told(rows=lambda name, columns: None),
         )  # fmt: skip
         evaluation.run({}, {})

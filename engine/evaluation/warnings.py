@@ -244,7 +244,7 @@ def _normalised(subject: Subject) -> list[AttackWarning]:
             "The network expects normalised images",
             f"Of {len(labels)} images it gets {right[0]} right as they are, and {right[1]} once each channel has mean 0 and "
             "deviation 1.",
-            "Give the network the mean and std it was trained with (cartl import: --mean and --std); epsilon stays in "
+            "Give the network the mean and std it was trained with (--mean and --std); epsilon stays in "
             "pixels.",
         )
     ]
