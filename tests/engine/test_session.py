@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import ComparisonConfig, StudyConfig, parse_study
+from engine.config import AttackConfig, ComparisonConfig, RunConfig, StudyConfig, parse_study
 from engine.errors import ConfigError, StoreError
 from engine.events import (
     AttackProgress,
@@ -403,6 +403,19 @@ def test_that_a_failed_run_says_why_and_the_queue_goes_on(tmp_path: Path) -> Non
     assert "/nowhere" in made["broken"].reason
     assert made["orphan"].state == "failed"
     assert "starts from broken, which has no weights yet" in made["orphan"].reason
+    assert made["source"].state == "finished"
+
+
+def test_that_a_run_that_starts_from_a_damaged_file_fails_and_the_queue_goes_on(tmp_path: Path) -> None:
+    damaged = tmp_path / "cut.safetensors"
+    damaged.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
+    study = _two_runs()
+    attack = RunConfig(
+        name="damaged", start_from=str(damaged), target=study.runs[0].source, attack=AttackConfig()
+    )
+    made = carry_out(tmp_path, StudyConfig(title="damaged", runs=[attack, study.runs[0]]))
+    assert made["damaged"].state == "failed"
+    assert "cut.safetensors" in made["damaged"].reason
     assert made["source"].state == "finished"
 
 
