@@ -43,7 +43,9 @@ def inspect_weights(
             made on another network.
     """
     if attack.name not in attacks or attack.applies("surrogate"):
-        reason = f"layers are inspected with one attack on the network itself, not with {attack.label}; take pgd"
+        reason = (
+            f"layers are inspected with one attack on the network itself, not with {attack.label}; take pgd"
+        )
         raise ConfigError([Problem("attack", reason)])
     tensors, metadata = load_weights(path)
     spec = ModelSpec.from_metadata(metadata)
