@@ -7,7 +7,6 @@ window that shows it.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtGui import QPixmap
@@ -21,12 +20,11 @@ from engine.cli.evaluation import evaluation_texts
 from engine.config import AttackConfig
 from engine.evaluation.signs import doubts
 from engine.evaluation.warnings import examine
-from engine.events import AttackProgress, AttackWarning, RowsAdded
+from engine.events import AttackWarning
 from engine.results import cells_of
 from tests.engine.peers import PEERS
 from tests.engine.test_warnings import FAILURES, Book, pgd_point
-from tests.gui.scripted_attack import ScriptedAttack
-from tests.gui.test_gui_attack_page import run_of
+from tests.gui.test_gui_attack_page import played
 
 
 def collected() -> dict[str, AttackWarning]:
@@ -57,7 +55,7 @@ def main() -> int:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     warnings = tuple(one for _, one in sorted(collected().items()))
-    data = _evaluated(warnings)
+    data = played(AttackConfig(samples=200), warnings=warnings)
     text = "\n".join(evaluation_texts(cells_of([data.info], {data.info.id: data.info})))
     (folder / "warnings.txt").write_text(text + "\n", encoding="utf-8")
     print(text)
@@ -68,21 +66,6 @@ def main() -> int:
         application.setStyleSheet(style_sheet(colours))
         _picture(data).save(str(folder / f"{name}-warnings.png"))
     return 0
-
-
-def _evaluated(warnings: tuple[AttackWarning, ...]) -> RunData:
-    """An invented evaluation that ended with these warnings."""
-    config = AttackConfig(samples=200)
-    script = ScriptedAttack("0001", config, warnings=warnings)
-    data = RunData(run_of(config))
-    data.start_stage(script.layout)
-    for event in script.events():
-        if isinstance(event, RowsAdded):
-            data.add_rows(event)
-        if isinstance(event, AttackProgress):
-            data.set_attack(event)
-    data.update(replace(data.info, state="finished", seconds_left=None, result=script.result()))
-    return data
 
 
 def _picture(data: RunData) -> QPixmap:

@@ -58,6 +58,7 @@ def attacking_run(parent: RunInfo | None, start: str, name: str, options: argpar
         RunConfig,
         {
             "name": f"{name}, {settings.title}"[:80],
+            "seed": parent.config.seed if parent else 0,
             "start_from": start,
             "checkpoint": _checkpoint(options, start, is_file=parent is None),
             "model": parent.config.model if parent else None,

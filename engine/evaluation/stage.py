@@ -19,7 +19,6 @@ from engine.evaluation.plan import Plan
 from engine.evaluation.signs import merged, signs
 from engine.evaluation.warnings import examine
 from engine.events import (
-    AttackProgress,
     AttackResult,
     AttackWarning,
     Columns,
@@ -232,12 +231,9 @@ class AttackStage:
         def left(done: float, rest: float) -> None:
             host.advance("attack", min(done / max(done + rest, 1.0), 0.999))
 
-        def progress(now: AttackProgress) -> None:
-            host.emit(now)
-
         return Told(
             rows=lambda table, columns: host.rows("attack", table, columns),
-            progress=progress,
+            progress=host.emit,
             left=left,
             finished=finished,
             check=host.control.check,
