@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QBrush, QColor
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QFrame,
     QHeaderView,
     QLabel,
@@ -21,6 +20,7 @@ from PySide6.QtWidgets import (
 from cartl_gui import theme
 from cartl_gui.attack_view import AttackView, Step
 from cartl_gui.models.run_list import PROGRESS_ROLE, ProgressDelegate
+from cartl_gui.widgets import read_only
 
 ROW_HEIGHT = 26
 MEMBER_HEADERS = ("Attack", "Images attacked", "Robust accuracy after it (95 %)", "At any step", "Time")
@@ -40,15 +40,9 @@ class ResultTable(QTableWidget):
         self.setAccessibleName(name)
         self.setHorizontalHeaderLabels(headers)
         self.setItemDelegateForColumn(bar_column, ProgressDelegate(self))
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setTabKeyNavigation(False)
+        read_only(self)
         self.setProperty("plain", "true")
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = self.horizontalHeader()
         header.setHighlightSections(False)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QBrush, QColor, QIcon, QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from PySide6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from cartl_gui import theme, words
+from cartl_gui.widgets import read_only
 from engine.events import RunInfo
 from engine.results import NOTHING, Cell, Evaluation, Results
 
@@ -149,15 +150,9 @@ class ResultsTable(QTableWidget):
         super().__init__(0, len(CELL_HEADERS), parent)
         self.rows: list[Row] = []
         self.setAccessibleName("Results of the study")
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
+        read_only(self)
         self.setAlternatingRowColors(True)
-        self.setTabKeyNavigation(False)
         self.setMinimumHeight(90)
-        self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(26)
         header = self.horizontalHeader()
         header.setHighlightSections(False)

@@ -35,7 +35,7 @@ class SweepPlot(PlotPanel):
         self._axis = "epsilon"
         super().__init__("Robust accuracy against epsilon", "epsilon", "accuracy (%)", parent=parent)
         self._clean_curve = self._add("clean", CurveStyle(0, symbol="o"))
-        self._robust_curve = self._add("robust", CurveStyle(1, symbol="s"))
+        self._add("robust", CurveStyle(1, symbol="s"))
         self._clean_curve.item.setZValue(1)
         self.axis_buttons = self._make_buttons()
         self.recolour(self.colours)

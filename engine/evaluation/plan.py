@@ -66,9 +66,9 @@ class Plan:
         ]
         counts = config.sweep_steps if config.applies("sweep_steps") else []
         lengths = [config.at(steps=steps) for steps in sorted(counts) if steps != config.steps]
+        settings = [config, *radii, *lengths]
         try:
-            self._settings = [config, *radii, *lengths]
-            planned = [members_of(point, num_classes) for point in self._settings]
+            planned = [members_of(point, num_classes) for point in settings]
         except ValueError as error:
             raise ConfigError([Problem("attack", f"{config.label}: {error}")]) from error
         if not planned[0][0]:
@@ -89,7 +89,7 @@ class Plan:
                 members=tuple(attack.config.label for attack in group),
                 white_box=tuple(ATTACKS[attack.config.name].white_box for attack in group),
             )
-            for point, group in zip(self._settings, self.members, strict=True)
+            for point, group in zip(settings, self.members, strict=True)
         )
 
     @property

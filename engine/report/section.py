@@ -14,8 +14,6 @@ from engine.results import Cell, Comparison, Evaluation, Results
 from engine.statistics import Estimate
 from engine.wording import duration, percent
 
-Detailed = Sequence[tuple[Cell, Detail]]
-
 
 def section_of(evaluation: Evaluation) -> dict[str, Any] | None:
     """The section of an evaluation; None if there is nothing to tell beside its one figure a cell."""
