@@ -16,7 +16,7 @@ from engine.events import StageLayout
 from engine.store.checkpoints import CheckpointFolder
 from engine.store.run_file import RunFile
 from engine.store.run_reader import read_tables
-from engine.store.schema import STAGE_TABLES, width
+from engine.store.schema import STAGE_TABLES, tail
 from engine.store.tensor_files import sha256_of
 from engine.store.workspace import Workspace
 
@@ -50,12 +50,7 @@ def measure_rows(path: Path) -> None:
     )
     for name, count in (("steps", STEPS), ("layers", 1000)):
         (table,) = (entry for entry in STAGE_TABLES["pretraining"] if entry.name == name)
-        row = {
-            column.name: np.ones(
-                (1,) if (numbers := width(layout, column)) is None else (1, numbers), column.dtype
-            )
-            for column in table.columns
-        }
+        row = {column.name: np.ones((1, *tail(layout, column)), column.dtype) for column in table.columns}
         with RunFile.create(path, [layout], title="t", config_toml="", program_version="0") as file:
             started = time.perf_counter()
             for _ in range(count):

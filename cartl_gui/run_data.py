@@ -24,8 +24,8 @@ from engine.statistics import wilson
 MAX_POINTS = 2000
 #: The column that orders the rows of each table; "" for a table that comes as a whole.
 ORDER: dict[TableName, str] = {
-    "steps": "step", "epochs": "epoch", "layers": "step",
-    "samples": "sample", "clean": "row", "attempts": "row", "sweep": "", "examples": "",
+    "steps": "step", "epochs": "epoch", "layers": "step", "bounds": "step", "profile": "",
+    "samples": "sample", "clean": "row", "attempts": "row", "sweep": "", "examples": "", "probe": "",
 }  # fmt: skip
 
 

@@ -21,7 +21,19 @@ ENDED: frozenset[str] = frozenset({"paused", "stopped", "finished", "failed", "i
 #: States from which a run can go on where it stopped.
 RESUMABLE: frozenset[str] = frozenset({"paused", "stopped", "failed", "interrupted"})
 
-TableName = Literal["steps", "epochs", "layers", "samples", "clean", "attempts", "sweep", "examples"]
+TableName = Literal[
+    "steps",
+    "epochs",
+    "layers",
+    "bounds",
+    "profile",
+    "samples",
+    "clean",
+    "attempts",
+    "sweep",
+    "examples",
+    "probe",
+]
 #: Columns of one table; every array has T rows, layer columns are [T, N] or [T, L], images [T, 3, H, W].
 Columns = Mapping[str, np.ndarray]
 
@@ -166,13 +178,16 @@ class StageLayout:
         block_names: one name per block 1..N, from the input.
         layer_names: one name per weighted layer (convolution or linear), from the input.
         layer_blocks: number 1..N of the block each weighted layer belongs to; 0 for the stem.
+        layer_kinds: what each is: "conv", "grouped conv", "depthwise conv" or "linear"; empty in old files.
+        layer_shapes: its shape for people, such as "3x3, 16 to 32, stride 2"; empty in old files.
+        layer_parameters: how many parameters it has; empty in old files.
         boundary: number of frozen blocks (N - k) where a border between frozen and trained blocks exists or
             is prepared for (FDM); None where there is none.
         probe: attack and images behind the accuracies and distances, such as
             "PGD-7, Linf 16/255, on 128 held-out images".
         penalty: what the loss adds to the cross-entropy, such as "λ·feature distance"; empty if nothing.
         points: where the attack stage measures; the first is its headline, the others make the sweep.
-        image_size: width and height of the attacked images in pixels.
+        image_size: width and height of the images in pixels.
     """
 
     stage: StageName
@@ -183,6 +198,9 @@ class StageLayout:
     block_names: tuple[str, ...] = ()
     layer_names: tuple[str, ...] = ()
     layer_blocks: tuple[int, ...] = ()
+    layer_kinds: tuple[str, ...] = ()
+    layer_shapes: tuple[str, ...] = ()
+    layer_parameters: tuple[int, ...] = ()
     boundary: int | None = None
     probe: str = ""
     penalty: str = ""
@@ -335,6 +353,43 @@ class RunOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectionProgress:
+    """How far `Session.inspect` is: what it does now, and the share 0..1 of its work that is done."""
+
+    title: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInspected:
+    """Answer to `Session.inspect`: one row of the tables layers and bounds, and the tables probe and examples.
+
+    `record.run.id` is the path of the inspected file; `record` is None if it was cancelled.
+    """
+
+    record: RunRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesAttacked:
+    """Answer to `Session.attack_examples`: the images of a stage's gallery, attacked anew within another radius.
+
+    Attributes:
+        run_id, stage: whose gallery.
+        attack: title of the attack.
+        epsilon: radius in input units.
+        examples, probe: the tables of these names, with the same images in the same order.
+    """
+
+    run_id: str
+    stage: StageName
+    attack: str
+    epsilon: float
+    examples: Columns
+    probe: Columns
+
+
+@dataclass(frozen=True, slots=True)
 class ForeignWeights:
     """What a checkpoint of the CARTL authors' code tells about itself.
 
@@ -423,6 +478,9 @@ EngineEvent = (
     | LogAdded
     | Downloading
     | RunOpened
+    | InspectionProgress
+    | NetworkInspected
+    | ExamplesAttacked
     | WeightsRecognised
     | Exported
     | RequestFailed

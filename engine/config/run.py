@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from engine.config.attack import AttackConfig
-from engine.config.base import Settings, setting
+from engine.config.base import Ratio, Settings, setting
 from engine.config.checkpoint import CheckpointConfig
 from engine.config.data import DataConfig
 from engine.config.model import ModelConfig
@@ -35,6 +35,26 @@ class InspectionConfig(Settings):
     every_steps: int = setting(
         0, "Also every", "Measure at this step interval too; 0 measures at the end of each epoch.",
         unit="steps", ge=0, le=1_000_000,
+    )  # fmt: skip
+    probe_steps: int = setting(
+        7, "Probe attack", "Steps of the PGD that makes the adversarial probe images.",
+        unit="steps", ge=1, le=1000, advanced=True,
+    )  # fmt: skip
+    probe_epsilon: Ratio = setting(
+        0.0, "Probe epsilon",
+        "Radius of that attack, with a step size of a quarter of it; 0 takes the radius trained for, else that of the "
+        "run's attack.",
+        unit="input units", ge=0, le=1, advanced=True,
+    )  # fmt: skip
+    live_share: float = setting(
+        0.01, "Share of the time",
+        "Largest share of the training time for Lipschitz bounds between the first and the last step; the interval "
+        "follows from it. 0 measures them after the last step only.",
+        ge=0, le=0.5,
+    )  # fmt: skip
+    examples: int = setting(
+        32, "Examples", "Probe images that are kept, clean and attacked, to look at.",
+        unit="images", ge=0, le=1000, advanced=True,
     )  # fmt: skip
 
 

@@ -166,8 +166,9 @@ class _RunFileCheck:
         if {layout.stage for layout in layouts} != set(run) & set(STAGES):
             raise DamagedFileError("the stages in it are not those that its layouts name")
         for layout in layouts:
-            tables = tables_of(layout.stage, int(self._file.attrs["schema_version"]))
-            groups = {plot.group for table in tables for plot in table.plots}
+            version = int(self._file.attrs["schema_version"])
+            tables = tables_of(layout, version)
+            groups = {plot.group for table in tables for plot in table.plots_in(version)}
             stage = self._members(run[layout.stage], groups | {"title"}, f"/run/{layout.stage}")
             self._text(stage["title"], f"/run/{layout.stage}/title")
             for table in tables:
@@ -177,7 +178,7 @@ class _RunFileCheck:
         from engine.store.schema import stored_name, tail
 
         version = int(self._file.attrs["schema_version"])
-        for plot in table.plots:
+        for plot in table.plots_in(version):
             where = f"/run/{layout.stage}/{plot.group}"
             columns = [
                 column

@@ -24,7 +24,7 @@ from engine.errors import StoreError
 from engine.events import Columns, StageLayout, TableName
 from engine.store.atomic import sync_file, sync_folder, temporary_path, write_error
 from engine.store.safe_open import remember_abandoned, remember_own
-from engine.store.schema import SCHEMA_VERSION, STAGE_TABLES, Column, Plot, Table, dump_layouts, tail
+from engine.store.schema import SCHEMA_VERSION, Column, Plot, Table, dump_layouts, tables_of, tail
 
 FLUSH_SECONDS = 1.0
 FLUSH_ROWS = 64
@@ -109,7 +109,7 @@ class RunFile:
         self._buffers: dict[tuple[StageName, TableName], _Buffer] = {
             (layout.stage, table.name): _Buffer(table, layout)
             for layout in layouts
-            for table in STAGE_TABLES[layout.stage]
+            for table in tables_of(layout)
         }
         self._datasets: dict[tuple[StageName, TableName], list[tuple[str, Any]]] = {}
         self._error: StoreError | None = None
@@ -334,7 +334,7 @@ class RunFile:
             self._build_stage(run.create_group(layout.stage), layout)
 
     def _build_stage(self, group: Any, layout: StageLayout) -> None:
-        tables = STAGE_TABLES[layout.stage]
+        tables = tables_of(layout)
         _describe(group, NX_class="NXsubentry", default=tables[0].plots[0].group)
         _put_text(group, "title", layout.title)
         for table in tables:

@@ -15,7 +15,7 @@ from engine.evaluation.ledger import progress_of
 from engine.events import Columns, RunRecord, StageLayout, TableName
 from engine.store.run_folder import RunFolder
 from engine.store.safe_open import open_run_file
-from engine.store.schema import Column, Table, parse_layouts, stored_name, tables_of
+from engine.store.schema import Column, Table, parse_layouts, stored_name, tables_of, tail
 
 Layouts = dict[StageName, StageLayout]
 Tables = dict[StageName, dict[TableName, dict[str, np.ndarray]]]
@@ -46,10 +46,10 @@ def read_tables(path: Path) -> tuple[Layouts, Tables]:
                 version = int(file.attrs["schema_version"])
                 return layouts, {
                     stage: {
-                        table.name: _read_table(file[f"run/{stage}"], table, version)
-                        for table in tables_of(stage, version)
+                        table.name: _read_table(file[f"run/{stage}"], table, layout, version)
+                        for table in tables_of(layout, version)
                     }
-                    for stage in layouts
+                    for stage, layout in layouts.items()
                 }
         except (OSError, KeyError, RuntimeError) as error:
             if attempt + 1 == ATTEMPTS:
@@ -78,7 +78,7 @@ def read_record(folder: RunFolder) -> RunRecord:
     )
 
 
-def _read_table(stage: Any, table: Table, version: int) -> dict[str, np.ndarray]:
+def _read_table(stage: Any, table: Table, layout: StageLayout, version: int) -> dict[str, np.ndarray]:
     datasets = {
         column.name: stage[table.home(column).group][stored_name(column, version)]
         for column in table.columns
@@ -86,10 +86,14 @@ def _read_table(stage: Any, table: Table, version: int) -> dict[str, np.ndarray]
     }
     rows = min(dataset.shape[0] for dataset in datasets.values())
     known = {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}
-    unknown = {column.name: _unknown(column, rows) for column in table.columns if column.since > version}
+    unknown = {
+        column.name: _unknown(column, (rows, *tail(layout, column)))
+        for column in table.columns
+        if column.since > version
+    }
     return known | unknown
 
 
-def _unknown(column: Column, rows: int) -> np.ndarray:
+def _unknown(column: Column, shape: tuple[int, ...]) -> np.ndarray:
     """What stands for a column that was not measured yet when a file was written."""
-    return np.full(rows, np.nan if column.dtype.startswith("f") else -1, column.dtype)
+    return np.full(shape, np.nan if column.dtype.startswith("f") else -1, column.dtype)

@@ -8,13 +8,13 @@ the first group of its table if none does; the groups of a table share their axe
     /run/<stage>/<plot>/block, block_name  number 1..N and name of each block, where the plot has blocks
     /run/<stage>/<plot>/layer, layer_name, layer_block
 
-Shapes: T rows, N blocks, L weighted layers.
+Shapes: T rows, N blocks, L weighted layers, H W image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +24,7 @@ from engine.errors import DamagedFileError, StoreError
 from engine.events import StageLayout, TableName
 
 #: Raised whenever a table, column or attribute changes; readers refuse newer files and migrate older ones.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: What columns were called in older versions: version -> present name -> name then.
 _OLD_NAMES: dict[int, dict[str, str]] = {
     1: {"penalty": "feature_term", "penalty_unweighted": "feature_distance"},
@@ -47,7 +47,7 @@ class Column:
 class Plot:
     """How viewers plot a group by default: one signal, further signals beside it, its axes, a log scale or not.
 
-    An axis "." has no values: it counts pixels.
+    An axis "." has no values: it counts pixels or images. `since` is the version that has the group.
     """
 
     group: str
@@ -55,6 +55,7 @@ class Plot:
     axes: tuple[str, ...]
     beside: tuple[str, ...] = ()
     log: bool = False
+    since: int = 1
 
     def shows(self, column: str) -> bool:
         """Whether a column is one of the plot's signals or the error of one."""
@@ -74,6 +75,14 @@ class Table:
     def home(self, column: Column) -> Plot:
         """The plot in whose group a column lies."""
         return next((plot for plot in self.plots if plot.shows(column.name)), self.plots[0])
+
+    def plots_in(self, version: int) -> tuple[Plot, ...]:
+        """The plots that files of a schema version have."""
+        return tuple(plot for plot in self.plots if plot.since <= version)
+
+    def needs_names(self) -> bool:
+        """Whether it has a value for each block or layer."""
+        return any(column.per in ("block", "layer") for column in self.columns)
 
 
 STEPS = Table(
@@ -110,12 +119,33 @@ EPOCHS = Table(
     chunk=128,
 )
 
+#: What tells clean from adversarial features, in each block and each weighted layer: column, unit and title. All but
+#: the last have a spread over the images.
+_DISTANCES = (
+    ("distance", "feature distance (normalised L2)"),
+    ("relative_distance", "feature distance relative to the clean feature (relative L2)"),
+    ("cosine", "cosine of clean and adversarial feature, centred"),
+    ("amplification", "feature distance over the distance of the images, both L2"),
+    ("cka", "linear CKA of clean and adversarial features, debiased"),
+)
+_SPREAD = "its standard deviation over the images"
+
+
+def _distances(per: Literal["block", "layer"], prefix: str) -> Iterator[Column]:
+    for name, title in _DISTANCES:
+        first = prefix + name == "distance"
+        yield Column(prefix + name, "f4", "1", title, per, since=1 if first else 4)
+        if name != "cka":
+            yield Column(f"{prefix}{name}_errors", "f4", "1", _SPREAD, per, since=4)
+
+
 LAYERS = Table(
     "layers",
     (
         Column("step", "i8", "1", "step"),
         Column("epoch", "f8", "epochs", "epoch"),
-        Column("distance", "f4", "1", "clean-adversarial feature distance (normalised L2)", "block"),
+        *_distances("block", ""),
+        *_distances("layer", "layer_"),
         Column("spectral_norm", "f4", "1", "largest spectral norm of the block's layers", "block"),
         Column("layer_spectral_norm", "f4", "1", "spectral norm of the reshaped weight", "layer"),
     ),
@@ -123,8 +153,91 @@ LAYERS = Table(
         Plot("feature_distance", "distance", ("epoch", "block")),
         Plot("spectral_norm", "spectral_norm", ("epoch", "block")),
         Plot("layer_spectral_norm", "layer_spectral_norm", ("epoch", "layer")),
+        *(Plot(name, name, ("epoch", "block"), since=4) for name, _ in _DISTANCES[1:]),
+        *(Plot(f"layer_{name}", f"layer_{name}", ("epoch", "layer"), since=4) for name, _ in _DISTANCES),
     ),
     chunk=128,
+)
+
+
+def _bounds(per: Literal["block", "layer"], prefix: str, what: str) -> Iterator[Column]:
+    yield Column(f"{prefix}_upper", "f4", "1", f"{what}: certified upper bound", per)
+    yield Column(f"{prefix}_estimate", "f4", "1", f"{what}: estimate", per)
+    yield Column(f"{prefix}_lower", "f4", "1", f"{what}: lower bound, from pairs of images", per)
+
+
+#: Lipschitz constants (l2 to l2) in eval mode; see `engine.inspection.analysis` for how each is found.
+BOUNDS = Table(
+    "bounds",
+    (
+        Column("step", "i8", "1", "step"),
+        Column("epoch", "f8", "epochs", "epoch"),
+        Column("interval", "i8", "steps", "steps since the bounds were measured before"),
+        Column("live_share", "f4", "1", "share of the training time spent on bounds so far"),
+        Column("violations", "i8", "1", "layers, blocks and networks whose bounds contradict each other"),
+        Column("log10_upper", "f4", "1", "log10 of the whole network's certified upper bound"),
+        Column("log10_estimate", "f4", "1", "the same product with estimates"),
+        Column("log10_lower", "f4", "1", "log10 of the largest expansion of a pair of images"),
+        *_bounds("layer", "layer", "Lipschitz constant of the layer with its batch norm"),
+        *_bounds("layer", "layer_unfolded", "operator norm of the layer alone"),
+        Column("layer_sigma", "f4", "1", "singular value that spectral normalisation divides by (u, v)", "layer"),
+        Column("layer_reshaped", "f4", "1", "spectral norm of the reshaped weight", "layer"),
+        *_bounds("block", "block", "Lipschitz constant of the block"),
+        Column("block_nominal", "f4", "1", "the block's bound if reshaped norms were operator norms", "block"),
+        Column("batch_distance", "f4", "1", "feature distance on images of the training attack", "block"),
+    ),
+    (
+        Plot("network_bound", "log10_upper", ("epoch",), ("log10_estimate", "log10_lower")),
+        Plot("layer_bound", "layer_upper", ("epoch", "layer"), ("layer_estimate", "layer_lower"), log=True),
+        Plot(
+            "layer_unfolded_bound", "layer_unfolded_upper", ("epoch", "layer"),
+            ("layer_unfolded_estimate", "layer_unfolded_lower"), log=True,
+        ),
+        Plot("block_bound", "block_upper", ("epoch", "block"), ("block_estimate", "block_lower"), log=True),
+    ),
+    chunk=64,
+    since=4,
+)  # fmt: skip
+
+#: The last look at a network, layer by layer, as curves over depth. It repeats what other tables end with.
+PROFILE = Table(
+    "profile",
+    (
+        Column("layer_number", "i8", "layers", "weighted layer, counted from the input"),
+        Column("distance", "f4", "1", "feature distance (normalised L2), mean over the probe images"),
+        Column("distance_errors", "f4", "1", _SPREAD),
+        Column("relative_distance", "f4", "1", "relative L2 distance, mean over the probe images"),
+        Column("relative_distance_errors", "f4", "1", _SPREAD),
+        Column("upper", "f4", "1", "Lipschitz constant with batch norm: certified upper bound"),
+        Column("estimate", "f4", "1", "Lipschitz constant with batch norm: estimate"),
+        Column("lower", "f4", "1", "Lipschitz constant with batch norm: lower bound"),
+    ),
+    (
+        Plot("distance_profile", "distance", ("layer_number",), ("relative_distance",)),
+        Plot("bound_profile", "upper", ("layer_number",), ("estimate", "lower"), log=True),
+    ),
+    chunk=64,
+    since=4,
+)
+
+#: The images on which clean and adversarial features are compared, one row each, as they were last looked at.
+PROBE = Table(
+    "probe",
+    (
+        Column("sample", "i8", "1", "image"),
+        Column("label", "i8", "1", "true class"),
+        Column("clean_prediction", "i8", "1", "class predicted for the clean image"),
+        Column("adversarial_prediction", "i8", "1", "class predicted for the adversarial image"),
+        Column("input_distance", "f4", "input units", "L2 distance of the images"),
+        *(Column(name, "f4", "1", title, "block") for name, title in _DISTANCES[:-1]),
+        *(Column(f"layer_{name}", "f4", "1", title, "layer") for name, title in _DISTANCES[:-1]),
+    ),
+    (
+        Plot("probe", "distance", (".", "block")),
+        Plot("layer_probe", "layer_distance", (".", "layer")),
+    ),
+    chunk=64,
+    since=4,
 )
 
 SAMPLES = Table(
@@ -219,11 +332,12 @@ EXAMPLES = Table(
     since=3,
 )
 
+_TRAINING = (EPOCHS, STEPS, LAYERS, BOUNDS, PROFILE, PROBE, replace(EXAMPLES, since=4))
 #: Which tables each stage fills.
 STAGE_TABLES: dict[StageName, tuple[Table, ...]] = {
-    "pretraining": (EPOCHS, STEPS, LAYERS),
-    "finetuning": (EPOCHS, STEPS, LAYERS),
-    "attack": (SAMPLES, CLEAN, ATTEMPTS, SWEEP, EXAMPLES),
+    "pretraining": _TRAINING,
+    "finetuning": _TRAINING,
+    "attack": (SAMPLES, CLEAN, ATTEMPTS, SWEEP, EXAMPLES, PROBE),
 }
 
 #: Limits on what a file may claim about a stage.
@@ -267,9 +381,14 @@ def stored_name(column: Column, version: int) -> str:
     return _OLD_NAMES.get(version, {}).get(column.name, column.name)
 
 
-def tables_of(stage: StageName, version: int = SCHEMA_VERSION) -> tuple[Table, ...]:
-    """The tables that a stage has in files of a schema version."""
-    return tuple(table for table in STAGE_TABLES[stage] if table.since <= version)
+def tables_of(layout: StageLayout, version: int = SCHEMA_VERSION) -> tuple[Table, ...]:
+    """The tables that a stage has in files of a schema version; none of blocks and layers that have no names."""
+    has_names = bool(layout.block_names and layout.layer_names)
+    return tuple(
+        table
+        for table in STAGE_TABLES[layout.stage]
+        if table.since <= version and (has_names or not table.needs_names())
+    )
 
 
 def tail(layout: StageLayout, column: Column) -> tuple[int, ...]:
@@ -297,17 +416,17 @@ def _problem_of(layouts: Sequence[StageLayout]) -> str:
             )
         if len(layout.layer_blocks) != len(layout.layer_names):
             return f"{layout.stage}: {len(layout.layer_names)} layers, but {len(layout.layer_blocks)} block numbers"
+        for facts in (layout.layer_kinds, layout.layer_shapes, layout.layer_parameters):
+            if facts and len(facts) != len(layout.layer_names):
+                return f"{layout.stage}: {len(layout.layer_names)} layers, but {len(facts)} facts about them"
+        if any(len(text) > MAX_NAME_LENGTH for text in (*layout.layer_kinds, *layout.layer_shapes)):
+            return f"{layout.stage}: a kind or shape of a layer is longer than {MAX_NAME_LENGTH} characters"
         if any(not 0 <= block <= len(layout.block_names) for block in layout.layer_blocks):
             return f"{layout.stage}: a layer belongs to a block that does not exist"
         if not 0 <= layout.image_size <= MAX_IMAGE_SIZE:
             return (
                 f"{layout.stage}: images of {layout.image_size} pixels; at most {MAX_IMAGE_SIZE} are allowed"
             )
-        needs_names = any(
-            column.per in ("block", "layer")
-            for table in STAGE_TABLES[layout.stage]
-            for column in table.columns
-        )
-        if needs_names and not (layout.block_names and layout.layer_names):
+        if layout.stage != "attack" and not (layout.block_names and layout.layer_names):
             return f"{layout.stage}: a training stage needs the names of its blocks and layers"
     return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import StoreError
 from engine.events import RunRecord, StageLayout
 from engine.store.atomic import write_text
-from engine.store.schema import STAGE_TABLES, Column
+from engine.store.schema import Column, tables_of
 
 
 def write_tables(record: RunRecord, folder: Path) -> list[Path]:
@@ -23,7 +23,7 @@ def write_tables(record: RunRecord, folder: Path) -> list[Path]:
     """
     written = []
     for stage, layout in record.layouts.items():
-        for table in STAGE_TABLES[stage]:
+        for table in tables_of(layout):
             columns = record.tables.get(stage, {}).get(table.name, {})
             shown = [column for column in table.columns if column.per != "image"]
             rows = len(columns[shown[0].name]) if columns else 0

@@ -21,6 +21,7 @@ from engine.store.schema import STAGE_TABLES, tail
 
 BLOCKS = ("group 1, block 1", "final norm", "Klassifikator ä")
 LAYERS = ("stem", "conv 1", "conv 2", "shortcut", "linear")
+LAYER_BLOCKS = (0, 1, 1, 1, 3)
 
 
 def layout(stage: StageName) -> StageLayout:
@@ -30,6 +31,9 @@ def layout(stage: StageName) -> StageLayout:
             "Attack PGD-20",
             samples=50,
             points=(AttackPoint(0.1, 20, ("PGD-20",), (True,)),),
+            block_names=BLOCKS,
+            layer_names=LAYERS,
+            layer_blocks=LAYER_BLOCKS,
             image_size=8,
         )
     return StageLayout(
@@ -39,8 +43,12 @@ def layout(stage: StageName) -> StageLayout:
         steps_per_epoch=7,
         block_names=BLOCKS,
         layer_names=LAYERS,
-        layer_blocks=(0, 1, 1, 1, 3),
+        layer_blocks=LAYER_BLOCKS,
+        layer_kinds=("conv", "conv", "conv", "conv", "linear"),
+        layer_shapes=("3x3, 3 to 16", "3x3, 16 to 16", "3x3, 16 to 16", "1x1, 16 to 16", "16 to 10"),
+        layer_parameters=(432, 2304, 2304, 256, 170),
         boundary=2,
+        image_size=8,
         probe="PGD-7, Linf 8/255, on 128 held-out images",
     )
 
@@ -81,6 +89,8 @@ def make_run_file(path: Path, count: int = 100) -> None:
         file.append("pretraining", "steps", rows("pretraining", "steps", 0, count))
         file.append("pretraining", "epochs", rows("pretraining", "epochs", 0, 3))
         file.append("finetuning", "layers", rows("finetuning", "layers", 0, 5))
+        file.append("pretraining", "bounds", rows("pretraining", "bounds", 0, 4))
+        file.append("pretraining", "probe", rows("pretraining", "probe", 0, 3))
         file.append("attack", "samples", rows("attack", "samples", 0, count))
         file.append("attack", "attempts", rows("attack", "attempts", 0, count))
         file.append("attack", "examples", rows("attack", "examples", 0, 3))

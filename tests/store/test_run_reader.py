@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from store_samples import LAYOUTS, TEXTS, config, make_run_file, rows
 
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
+from engine.events import StageLayout
 from engine.store import probe, run_reader, safe_open
 from engine.store.run_file import RunFile
 from engine.store.run_folder import RunFolder
 from engine.store.run_reader import read_record, read_tables
 from engine.store.safe_open import lookup3, repair_copy
-from engine.store.schema import SCHEMA_VERSION
+from engine.store.schema import SCHEMA_VERSION, STAGE_TABLES
 from engine.store.workspace import Workspace
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -64,20 +65,34 @@ def test_that_files_of_every_past_version_can_be_read(tmp_path: Path, version: i
     path = tmp_path / "metrics.h5"
     path.write_bytes(gzip.decompress((GOLDEN / f"metrics_v{version}.h5.gz").read_bytes()))
     layouts, tables = read_tables(path)
-    without_points = [replace(layout, points=(), image_size=0) for layout in LAYOUTS]
-    assert list(layouts.values()) == (list(LAYOUTS) if version > 2 else without_points)
+    assert list(layouts.values()) == [as_in(layout, version) for layout in LAYOUTS]
     for stage, table, count in (
         ("pretraining", "steps", 20),
         ("finetuning", "layers", 5),
         ("attack", "samples", 20),
         *([("attack", "attempts", 20), ("attack", "examples", 3)] if version > 2 else []),
+        *([("pretraining", "bounds", 4), ("pretraining", "probe", 3)] if version > 3 else []),
     ):
-        for name, values in rows(stage, table, 0, count).items():  # type: ignore[arg-type]
-            found = tables[stage][table][name]  # type: ignore[index]
-            if (stage, name) in (("attack", "attempt"), ("attack", "margin")) and version < 3:
-                values = np.full(count, -1 if name == "attempt" else np.nan)
-            np.testing.assert_array_equal(found, values)
+        (known,) = (entry for entry in STAGE_TABLES[stage] if entry.name == table)  # type: ignore[index]
+        expected = rows(stage, table, 0, count)  # type: ignore[arg-type]
+        for column in known.columns:
+            values = expected[column.name]
+            if column.since > version:
+                values = np.full(values.shape, np.nan if column.dtype.startswith("f") else -1, column.dtype)
+            np.testing.assert_array_equal(tables[stage][table][column.name], values)  # type: ignore[index]
     assert ("attempts" in tables["attack"]) == (version > 2)
+    assert ("bounds" in tables["pretraining"]) == (version > 3)
+
+
+def as_in(layout: StageLayout, version: int) -> StageLayout:
+    """A layout with what files of a version knew."""
+    if version < 3:
+        layout = replace(layout, points=())
+    if version < 4:
+        layout = replace(layout, layer_kinds=(), layer_shapes=(), layer_parameters=())
+        if layout.stage == "attack":
+            layout = replace(layout, block_names=(), layer_names=(), layer_blocks=())
+    return replace(layout, image_size=0) if version < (3 if layout.stage == "attack" else 4) else layout
 
 
 def test_that_the_probe_is_asked_before_a_foreign_file_is_opened(
