@@ -188,6 +188,7 @@ class StageLayout:
         penalty: what the loss adds to the cross-entropy, such as "λ·feature distance"; empty if nothing.
         points: where the attack stage measures; the first is its headline, the others make the sweep.
         image_size: width and height of the images in pixels.
+        class_names: of the images, in the order of their numbers 0..K-1; empty in old files.
     """
 
     stage: StageName
@@ -206,6 +207,7 @@ class StageLayout:
     penalty: str = ""
     points: tuple[AttackPoint, ...] = ()
     image_size: int = 0
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

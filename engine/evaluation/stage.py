@@ -52,8 +52,9 @@ class AttackStage:
         self.plan = Plan(config, len(domain.class_names))
         title = f"{self.plan.title} on {samples} test images of {domain.title}"
         self.layout = StageLayout(
-            "attack", title, samples=samples, points=self.plan.points, image_size=domain.test.images.shape[-1]
-        )
+            "attack", title, samples=samples, points=self.plan.points, image_size=domain.test.images.shape[-1],
+            class_names=domain.class_names,
+        )  # fmt: skip
         self.cost = self.plan.cost(samples)
 
     def kept(self, host: Host, tables: Mapping[TableName, Columns]) -> tuple[dict[TableName, Columns], float]:

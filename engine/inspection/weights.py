@@ -71,6 +71,7 @@ def inspect_weights(
         layer_blocks=tuple(layer.block for layer in weighted),
         boundary=spec.boundary,
         probe=f"{attack.title} on {len(images)} test images of {domain.title}",
+        class_names=domain.class_names,
     )
     row = {
         "step": np.array([0]),

@@ -75,6 +75,7 @@ class TrainingStage:
             boundary=self.boundary,
             probe=f"{self.probe_config.title} on {watched} {'held-out' if held_out else 'training'} images",
             penalty=self.objective.penalty_title,
+            class_names=domain.class_names,
         )
         looks = watched * (2 * PROBE_STEPS + 4) * (config.epochs + 1)
         self.cost = float(steps * config.epochs * config.batch_size * self.objective.passes + looks)

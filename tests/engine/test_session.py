@@ -72,6 +72,9 @@ def test_that_a_run_goes_through_its_stages_and_keeps_weights_tables_and_result(
     assert layers["epoch"].tolist() == [0.0, 1.0, 2.0]
     assert layers["distance"].shape == (3, 5)
     assert record.layouts["finetuning"].boundary == 2
+    classes = {stage: "".join(layout.class_names) for stage, layout in record.layouts.items()}
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    assert classes == {"pretraining": letters, "finetuning": "0123456789", "attack": "0123456789"}
     samples = record.tables["attack"]["samples"]
     assert sorted(samples["sample"].tolist()) == list(range(40))
     assert info.result.clean_accuracy.value == pytest.approx(samples["clean_correct"].mean())
