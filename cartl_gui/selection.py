@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from PySide6.QtCore import QObject, Signal
 
+from engine.insight import Place
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A block or a weighted layer; `index` counts from 0 in the order of the run's columns."""
-
-    per: Literal["block", "layer"]
-    index: int
+__all__ = ["Place", "Selection"]
 
 
 class Selection(QObject):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 #: Written where there is no value.
 NOTHING = "-"
@@ -16,6 +17,14 @@ def percent(share: float) -> str:
 def points(difference: float) -> str:
     """A difference of shares in points, with its sign: "+12.4"."""
     return NOTHING if math.isnan(difference) else f"{100 * difference:+.1f}"
+
+
+def significant(value: float) -> str:
+    """A number in three significant digits: "0.0213", "12.7", "1230", "2.14e8"."""
+    if math.isnan(value):
+        return NOTHING
+    text = f"{float(f'{value:.3g}') + 0.0:g}"
+    return re.sub(r"e([+-])0*", lambda found: "e-" if found[1] == "-" else "e", text)
 
 
 def duration(seconds: float) -> str:

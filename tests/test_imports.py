@@ -32,6 +32,7 @@ def in_new_process(code: str) -> str:
         "engine.config",
         "engine.errors",
         "engine.events",
+        "engine.insight",
         "engine.__main__",
         "cartl_gui",
     ],
