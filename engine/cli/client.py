@@ -17,7 +17,15 @@ from engine import api
 from engine.cli.attacking import AttackDisplay
 from engine.cli.progress import Display
 from engine.cli.report import run_title
-from engine.config import AttackConfig, ComparisonConfig, DataConfig, ImportConfig, StageName, StudyConfig
+from engine.config import (
+    AttackConfig,
+    CheckpointConfig,
+    ComparisonConfig,
+    DataConfig,
+    ImportConfig,
+    StageName,
+    StudyConfig,
+)
 from engine.errors import CartlError, ConfigError
 from engine.events import (
     ENDED,
@@ -26,7 +34,9 @@ from engine.events import (
     EngineEvent,
     EngineReady,
     Exported,
+    InspectionProgress,
     LogAdded,
+    NetworkInspected,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
@@ -42,6 +52,7 @@ from engine.wording import duration, percent
 
 if TYPE_CHECKING:
     from engine.report import StudySource
+    from engine.report.inspection import Inspection
 
 Answer = TypeVar("Answer", RunsListed, RunOpened, Exported)
 
@@ -104,6 +115,8 @@ class Client:
         self._download = ""
         # The request whose failure is raised, and so told by whoever catches it.
         self._asked = ""
+        # What an inspection that has not begun yet is about.
+        self._inspected = ""
         self._signals = Signals()
 
     def __enter__(self) -> Client:
@@ -131,10 +144,55 @@ class Client:
         self._session.open_run(run_id)
         return self._wait(RunOpened, "open the run").record
 
-    def measure(self, path: Path, attack: AttackConfig, data: DataConfig | None) -> RunRecord:
-        """Measure a weights file; raises CartlError if it or the data cannot be read or do not fit."""
-        self._session.inspect_weights(path, attack, data)
-        return self._wait(RunOpened, "inspect the weights").record
+    def inspect(
+        self,
+        target: str,
+        name: str,
+        *,
+        stage: StageName | None = None,
+        attack: AttackConfig | None = None,
+        data: DataConfig | None = None,
+        checkpoint: CheckpointConfig | None = None,
+        images: int,
+    ) -> RunRecord:
+        """Analyse a network and show how far that is.
+
+        Args:
+            target, stage, attack, data, checkpoint, images: as of `Session.inspect`.
+            name: what is analysed, for people.
+
+        Raises:
+            CartlError: the network or the images cannot be read, or do not fit.
+            Paused: Ctrl+C was pressed; the analysis ended before its time.
+        """
+        self._asked, self._inspected = api.INSPECTING, name
+        self._session.inspect(
+            target, stage=stage, attack=attack, data=data, checkpoint=checkpoint, images=images
+        )
+        cancelled = False
+        while True:
+            if self._signals.number and not cancelled:
+                cancelled = True
+                self.display.line("Ending the analysis. Press Ctrl+C again to quit at once.")
+                self._session.cancel_inspection()
+            event = self._next()
+            if isinstance(event, NetworkInspected):
+                if event.record is None:
+                    raise Paused(self._signals.number)
+                return event.record
+            self._raise_if_failed(event)
+
+    def export_inspection(
+        self,
+        inspection: Inspection,
+        destination: Path,
+        *,
+        other: Inspection | None,
+        overwrite: bool,
+    ) -> str:
+        """Write a look at a network and return the path; raises CartlError if it cannot be written."""
+        self._session.export_inspection(inspection, destination, other=other, overwrite=overwrite)
+        return self._wait(Exported, "export the inspection").path
 
     def import_weights(
         self, path: Path, config: ImportConfig, destination: Path, *, overwrite: bool
@@ -222,10 +280,14 @@ class Client:
             event = self._next()
             if isinstance(event, kind):
                 return event
-            if isinstance(event, RequestFailed) and event.request in (request, *FATAL):
-                raise ConfigError(event.problems) if event.problems else CartlError(event.message)
+            self._raise_if_failed(event)
             if self._signals.number:
                 raise Paused(self._signals.number)
+
+    def _raise_if_failed(self, event: EngineEvent | None) -> None:
+        """Raises CartlError: what was asked for could not be done."""
+        if isinstance(event, RequestFailed) and event.request in (self._asked, *FATAL):
+            raise ConfigError(event.problems) if event.problems else CartlError(event.message)
 
     def _next(self) -> EngineEvent | None:
         """Take the next event, keep and show what it says; None if there is none just now."""
@@ -256,6 +318,11 @@ class Client:
                     self._download = name
                     self.display.stage(f"Loading {name}", total)
                 self.display.advance(done, rate=f"{done / 1e6:.0f} MB")
+            case InspectionProgress(title=title, share=share):
+                if self._inspected:
+                    self.display.stage(f"Inspecting {self._inspected}", 100)
+                    self._inspected = ""
+                self.display.advance(round(100 * share), note=title)
             case LogAdded(level=level, text=text) if level != "info" or self._verbose:
                 self.display.line(f"{level}: {text}" if level != "info" else text)
             case RequestFailed(request=request, message=message, details=details):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import __version__, api
-from engine.cli import report, results, verbs, weights
+from engine.cli import inspecting, report, results, verbs, weights
 from engine.cli.client import Paused
 from engine.cli.common import UsageError
 from engine.cli.options import (
@@ -18,14 +18,13 @@ from engine.cli.options import (
     add_checkpoint_options,
     add_device,
     add_import_options,
+    add_inspection_options,
     add_set,
     add_study_options,
 )
 from engine.errors import CartlError, ConfigError
 
 _STUDY = "a study file (.toml), the name of a preset, or the title of a study in the workspace"
-#: Settings of an attack that only say what an evaluation tells, and so nothing to `inspect`.
-_EVALUATING = ("batch_size", "samples", "examples", "sweep_epsilon", "sweep_steps", "surrogate")
 EXIT_CODES = "Exit codes: 0 done, 1 a run did not finish, 2 wrong use or settings, 130 paused with Ctrl+C."
 
 
@@ -109,15 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     verb("attacks", verbs.attacks, "list the attacks with their norms, settings and defaults")
 
     child = verb(
-        "inspect", verbs.inspect, "show each block's feature distance and spectral norm",
-        "For a run, as last measured; a weights file is measured now, with the attack and images named.",
+        "inspect", inspecting.inspect, "show distances, norms and Lipschitz bounds of each block, alone or beside another",
+        "Of a run it is what was last measured, with --now what its weights give; a weights file is analysed now, with the "
+        "attack and images named. With OTHER two are compared where blocks and layers have the same name.",
     )  # fmt: skip
-    child.add_argument(
-        "run", metavar="RUN_OR_CHECKPOINT", help="id, name or folder of a run, or a weights file"
-    )
-    add_attack_and_images(child, without=_EVALUATING)
-    child.add_argument("--stage", choices=("pretraining", "finetuning"), help="else the last that was begun")
-    child.add_argument("--layers", action="store_true", help="list every weighted layer too")
+    add_inspection_options(child)
 
     verb("runs", verbs.runs, "list the runs of the workspace")
 
@@ -137,7 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     child.add_argument("study", metavar="STUDY", help=_STUDY)
     child.add_argument(
         "--to", type=Path, required=True, metavar="FOLDER_OR_FILE",
-        help="a folder for all files, or one file that ends in .html, .csv, .json or .svg",
+        help="a folder for all files, or one file that ends in .html, .csv, .json or .svg; layers.svg, sweep.svg and other "
+        "names of its files give just that one",
     )  # fmt: skip
     add_set(child)
 

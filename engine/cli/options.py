@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -18,6 +19,9 @@ from engine.config import (
     MachineConfig,
     parse_ratio,
 )
+
+#: Settings of an attack that only say what an evaluation tells, and so nothing to `inspect`.
+_EVALUATING = ("batch_size", "samples", "examples", "sweep_epsilon", "sweep_steps", "surrogate")
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +61,31 @@ def add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[s
     images = parser.add_argument_group("the images")
     for name in ("name", "path", "image_size", "test_size", "seed"):
         _add_setting(images, flag(name, "data"), f"data_{name}", DataConfig.model_fields[name])
+
+
+def add_inspection_options(parser: argparse.ArgumentParser) -> None:
+    """Add everything of `inspect`."""
+    target = "id, name or folder of a run, or a weights file"
+    parser.add_argument("run", metavar="RUN_OR_CHECKPOINT", help=target)
+    parser.add_argument("other", nargs="?", metavar="OTHER", help=f"compare with this: {target}")
+    parser.add_argument("--layers", action="store_true", help="list every weighted layer too")
+    parser.add_argument(
+        "--now",
+        action="store_true",
+        help="of a run: analyse its newest weights, or those after --stage, in full",
+    )
+    parser.add_argument("--stage", choices=("pretraining", "finetuning"), help="of a run; else the last")
+    parser.add_argument(
+        "--to", type=Path, metavar="PATH",
+        help="write all of it too: a folder for CSV files, or a file that ends in .json or .h5 (as a run's metrics.h5, but "
+        "with one look); a comparison to .json or .csv",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace what --to names if it exists")
+    add_attack_and_images(parser, without=_EVALUATING)
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="how many test images a full analysis takes (default: 256)"
+    )
+    add_checkpoint_options(parser)
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:

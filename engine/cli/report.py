@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.config import STAGE_TITLES
 from engine.errors import CartlError, ConfigError
-from engine.events import Interval, RunInfo, RunRecord, StageLayout
+from engine.events import Interval, RunInfo
 from engine.report.detail import doubts_of
 from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of, describe_unfinished
 from engine.statistics import Estimate
@@ -30,7 +30,7 @@ def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = [list(row) for row in rows]
     widths = [max(len(row[index]) for row in [list(head), *body]) for index in range(len(head))]
     right = [
-        bool(body) and all(re.match(r"-$|[\d.]+( |$)", row[index]) for row in body)
+        bool(body) and all(re.match(r"-?$|[+x-]?[\d.]+(e-?\d+)?( |$)", row[index]) for row in body)
         for index in range(len(head))
     ]
     lines = [
@@ -256,84 +256,6 @@ def run_as_json(run: RunInfo) -> dict[str, Any]:
     return plain
 
 
-def inspection_of(record: RunRecord, layout: StageLayout) -> dict[str, Any]:
-    """Pick the last measured row of a training stage, block by block and layer by layer.
-
-    Raises:
-        CartlError: nothing has been measured in this stage yet.
-    """
-    columns = record.tables.get(layout.stage, {}).get("layers")
-    if columns is None or not len(columns["step"]):
-        raise CartlError(
-            f"No layer of {record.run.name!r} has been measured in its {STAGE_TITLES[layout.stage].lower()} yet."
-        )
-    frozen = layout.boundary or 0 if layout.stage == "finetuning" else 0
-    blocks = [
-        {
-            "block": number,
-            "name": name,
-            "distance": _number(columns["distance"][-1, number - 1]),
-            "spectral_norm": _number(columns["spectral_norm"][-1, number - 1]),
-            "frozen": number <= frozen,
-        }
-        for number, name in enumerate(layout.block_names, start=1)
-    ]
-    layers = [
-        {"layer": name, "block": block, "spectral_norm": _number(value)}
-        for name, block, value in zip(
-            layout.layer_names, layout.layer_blocks, columns["layer_spectral_norm"][-1], strict=True
-        )
-    ]
-    return {
-        "run": record.run.id or None,
-        "name": record.run.name,
-        "stage": layout.stage,
-        "title": layout.title,
-        "epoch": _number(columns["epoch"][-1]) if record.run.id else None,
-        "probe": layout.probe,
-        "blocks": blocks,
-        "layers": layers,
-    }
-
-
-def inspection_table(inspection: Mapping[str, Any], *, layers: bool) -> str:
-    """Write what `inspection_of` returned for people; with `layers` every weighted layer too."""
-    when = "" if inspection["epoch"] is None else f", epoch {inspection['epoch']:g}"
-    lines = [
-        f"{inspection['name']}: {inspection['title']}{when}, measured with {inspection['probe']}",
-        "",
-        format_table(
-            ("block", "name", "distance", "spectral norm", "training"),
-            [
-                (
-                    str(block["block"]),
-                    block["name"],
-                    _digits(block["distance"]),
-                    _digits(block["spectral_norm"]),
-                    "frozen" if block["frozen"] else "trained",
-                )
-                for block in inspection["blocks"]
-            ],
-        ),
-    ]
-    if layers:
-        rows = [
-            (
-                layer["layer"],
-                str(layer["block"]) if layer["block"] else "stem",
-                _digits(layer["spectral_norm"]),
-            )
-            for layer in inspection["layers"]
-        ]
-        lines += ["", format_table(("layer", "block", "spectral norm"), rows)]
-    lines += [
-        "",
-        "distance: normalised L2 between clean and adversarial features; spectral norm: largest of the "
-        "block's layers",
-    ]
-    return "\n".join(lines)
-
-
 def percent_interval(interval: Interval) -> str:
     """A share in percent with its interval: "45.3 (42.2 to 48.4)"."""
     return f"{percent(interval.value)} ({percent(interval.low)} to {percent(interval.high)})"
@@ -354,15 +276,6 @@ def describe(error: CartlError) -> str:
     if not isinstance(error, ConfigError) or len(error.problems) != 1:
         return str(error)
     return (f"{error.origin}: " if error.origin else "") + str(error.problems[0])
-
-
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _digits(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4g}"
 
 
 def _finite(value: Any) -> Any:

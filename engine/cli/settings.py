@@ -60,7 +60,7 @@ def attacking_run(parent: RunInfo | None, start: str, name: str, options: argpar
             "name": f"{name}, {settings.title}"[:80],
             "seed": parent.config.seed if parent else 0,
             "start_from": start,
-            "checkpoint": _checkpoint(options, start, is_file=parent is None),
+            "checkpoint": checkpoint_settings(options, start, is_file=parent is None),
             "model": parent.config.model if parent else None,
             "target": data_settings(options, parent.config.evaluation_data if parent else None),
             "attack": settings,
@@ -69,8 +69,13 @@ def attacking_run(parent: RunInfo | None, start: str, name: str, options: argpar
     )
 
 
-def _checkpoint(options: argparse.Namespace, start: str, *, is_file: bool) -> CheckpointConfig | None:
-    """What the options say about a checkpoint of another program; None if they say nothing."""
+def checkpoint_settings(options: argparse.Namespace, start: str, *, is_file: bool) -> CheckpointConfig | None:
+    """What the options say about a checkpoint of another program; None if they say nothing.
+
+    Raises:
+        ConfigError: the settings cannot be used.
+        UsageError: something is said of a run, or the images to attack the checkpoint on have no name.
+    """
     given = given_settings(options, CheckpointConfig)
     if given and not is_file:
         raise UsageError(

@@ -13,8 +13,8 @@ from engine.cli.client import Client, Paused
 from engine.cli.common import UsageError, client_of, command_line, find_run, say
 from engine.cli.evaluation import attacks_as_json, attacks_text, evaluation_texts
 from engine.cli.progress import showing
-from engine.cli.settings import attack_settings, attacking_run, data_settings, flag, given_settings, surrogate
-from engine.config import AttackConfig, DataConfig, StageName, StudyConfig, load_study, parse_study
+from engine.cli.settings import attacking_run, surrogate
+from engine.config import StageName, StudyConfig, load_study, parse_study
 from engine.events import RunInfo
 from engine.report.tables import results_as_json
 from engine.results import results_of
@@ -78,38 +78,6 @@ def resume(options: argparse.Namespace) -> int:
             return 128 + pause.number
         display.close()
         return _tell(None, [made], client, options, started)
-
-
-def inspect(options: argparse.Namespace) -> int:
-    """Show, block by block, what a run last measured, or what a weights file gives when measured now."""
-    file = Path(options.run)
-    with showing() as display, client_of(options, display) as client:
-        if file.is_file():
-            attack, data = attack_settings(options, None), data_settings(options, None)
-            record = client.measure(file.resolve(), attack, data)
-        else:
-            given = [
-                *map(flag, given_settings(options, AttackConfig)),
-                *(flag(field, "data") for field in given_settings(options, DataConfig, "data_")),
-            ]
-            if given:
-                raise UsageError(
-                    f"{given[0]} is for weights files; a run shows what was measured while it trained."
-                )
-            record = client.read(find_run(options.run, client.runs.values()).id)
-    training: tuple[StageName, ...] = ("finetuning", "pretraining")
-    trained = [stage for stage in training if stage in record.layouts]
-    if options.stage is not None and options.stage not in trained:
-        raise UsageError(f"{record.run.name} has no {options.stage} that was begun.")
-    if not trained:
-        start = f"; it started from {record.run.config.start_from}" if record.run.config.start_from else ""
-        raise UsageError(f"{record.run.name} trained nothing, so no layer was measured{start}.")
-    inspection = report.inspection_of(record, record.layouts[options.stage or trained[0]])
-    if options.json:
-        say(report.as_json(inspection))
-    else:
-        say(report.inspection_table(inspection, layers=options.layers))
-    return 0
 
 
 def runs(options: argparse.Namespace) -> int:

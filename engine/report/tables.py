@@ -66,7 +66,7 @@ def cells_csv(results: Results, command: Command) -> str:
                     " ".join(doubt.code for doubt in doubts_of(cell.runs)),
                 )
             )  # fmt: skip
-    return _csv(CELL_COLUMNS, rows)
+    return csv_text(CELL_COLUMNS, rows)
 
 
 def runs_csv(results: Results) -> str:
@@ -88,7 +88,7 @@ def runs_csv(results: Results) -> str:
                 *_bounds(any_step), " ".join(warning.code for warning in warnings),
             )
         )  # fmt: skip
-    return _csv(RUN_COLUMNS, rows)
+    return csv_text(RUN_COLUMNS, rows)
 
 
 def detail_csv(results: Results) -> dict[str, str]:
@@ -118,10 +118,11 @@ def detail_csv(results: Results) -> dict[str, str]:
                 (*of, warning.code, warning.title, warning.evidence, warning.advice)
                 for warning in run.result.warnings
             )
-    return {name: _csv(head, rows) for name, (head, rows) in tables.items() if rows}
+    return {name: csv_text(head, rows) for name, (head, rows) in tables.items() if rows}
 
 
-def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def csv_text(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A CSV file: titles of the columns, then the rows."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

@@ -1,14 +1,18 @@
-"""The tables of a run as CSV, for spreadsheets and other people's scripts."""
+"""The tables of a run in files of their own, for spreadsheets, viewers and other people's scripts."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
+from engine import __version__
+from engine.config import dump_run
 from engine.errors import StoreError
 from engine.events import RunRecord, StageLayout
-from engine.store.atomic import write_text
+from engine.store.atomic import sync_folder, temporary_path, write_error, write_text
+from engine.store.run_file import RunFile
 from engine.store.schema import Column, tables_of
 
 
@@ -50,6 +54,32 @@ def write_tables(record: RunRecord, folder: Path) -> list[Path]:
     if not written:
         raise StoreError("the run has measured nothing yet, so there are no tables to write")
     return written
+
+
+def write_run_file(record: RunRecord, path: Path) -> None:
+    """Write all tables into one HDF5 file that is like a run's own, and replaces what is there.
+
+    Raises:
+        StoreError: it could not be written, or the tables do not fit the layouts; what `path` held is unchanged.
+    """
+    temporary = temporary_path(path)
+    try:
+        RunFile.create(
+            temporary,
+            tuple(record.layouts.values()),
+            title=record.run.name,
+            config_toml=dump_run(record.run.config),
+            program_version=__version__,
+            carry_over=record.tables,
+        ).close()
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    except StoreError as error:
+        raise StoreError(str(error).replace(str(temporary), str(path))) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _titles(column: Column, layout: StageLayout) -> list[str]:

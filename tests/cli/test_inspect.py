@@ -1,0 +1,341 @@
+"""`cartl inspect`: what is told, compared and written of a network, from invented numbers and from networks looked at."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.cli.inspecting import WIDTH, comparison_text, inspection_text
+from engine.config import AttackConfig, RunConfig
+from engine.errors import CartlError, StoreError
+from engine.events import RunInfo, RunRecord, StageLayout
+from engine.report.inspection import (
+    DIFFERENCES,
+    Inspection,
+    comparison_as_json,
+    inspection_as_json,
+    last_look,
+    write_inspection,
+)
+from engine.store.run_reader import read_tables
+from engine.store.schema import BOUNDS, LAYERS, PROBE, STAGE_TABLES, tail
+from engine.store.tables import write_tables
+
+BLOCKS = ("group 1, block 1", "group 2, block 1", "final norm", "classifier")
+LAYERS_OF = ("stem", "blocks.1.conv1", "blocks.2.conv1", "blocks.4")
+ROWS = {"layers": 2, "bounds": 3, "profile": len(LAYERS_OF), "probe": 12, "examples": 3}
+
+
+def invented(
+    seed: int = 0,
+    blocks: tuple[str, ...] = BLOCKS,
+    layers: tuple[str, ...] = LAYERS_OF,
+    *,
+    large: bool = False,
+) -> Inspection:
+    """A look at a network that never was: every column of the schema, with bands that are in order."""
+    draw = np.random.default_rng(seed)
+    layout = StageLayout(
+        stage="finetuning",
+        title="Fine-tuning (NEFT, beta=0.4, k=2) on digits",
+        block_names=blocks,
+        layer_names=layers,
+        layer_blocks=tuple(min(number, len(blocks)) for number in range(len(layers))),
+        layer_kinds=("conv",) * (len(layers) - 1) + ("linear",),
+        layer_shapes=("3x3, 160 to 160, stride 2",) * (len(layers) - 1) + ("160 to 10",),
+        layer_parameters=(230_400,) * len(layers),
+        boundary=2,
+        image_size=4,
+        probe="PGD-7, Linf 8/255, on 12 held-out images",
+        class_names=("0", "1"),
+    )
+    tables = {}
+    for table in STAGE_TABLES["finetuning"]:
+        count = ROWS.get(table.name, 0)
+        columns = {}
+        for column in table.columns:
+            shape = count, *tail(layout, column)
+            values = draw.uniform(0.1, 1, shape) * (1e5 if large else 1)
+            if column.name.endswith(("_upper", "_estimate")):
+                # 4, 8 and 12, and half of that: above all that is drawn, and telling of which row it is.
+                rows = np.arange(1, count + 1).reshape(-1, *[1] * (len(shape) - 1))
+                values = np.broadcast_to(rows * (4 if column.name.endswith("_upper") else 2), shape)
+            columns[column.name] = values.astype(column.dtype)
+        tables[table.name] = columns
+    tables["bounds"]["violations"][:] = 0
+    tables["probe"]["sample"][:] = np.arange(12) + 100
+    tables["examples"]["sample"][:] = [105, 100, 111]
+    run = RunInfo(
+        "transferred-1", "transferred", "Tiny", "/runs/transferred-1", "finished",
+        RunConfig(name="transferred", start_from="x.safetensors", attack=AttackConfig()),
+    )  # fmt: skip
+    return Inspection(RunRecord(run, {"finetuning": layout}, {"finetuning": tables}), "finetuning")
+
+
+def table_of(inspection: Inspection, name: str) -> dict[str, np.ndarray]:
+    return inspection.record.tables["finetuning"][name]  # type: ignore[index,return-value]
+
+
+def without(inspection: Inspection, *tables: str) -> Inspection:
+    """The same look without some of its tables, as runs of older versions have it."""
+    kept = {name: value for name, value in inspection.tables.items() if name not in tables}
+    return replace(inspection, record=replace(inspection.record, tables={"finetuning": kept}))
+
+
+def rows_of(text: str, column: str) -> list[list[str]]:
+    """Head and cells of the first printed table that has a column; columns are two blanks apart."""
+    lines = text.splitlines()
+    at = next(
+        index
+        for index, line in enumerate(lines)
+        if column in re.split("  +", line.strip()) and lines[index + 1].startswith("--")
+    )
+    spans = [match.span() for match in re.finditer("-+", lines[at + 1])]
+    end = next((index for index, line in enumerate(lines[at:], at) if not line), len(lines))
+    return [[line[start:stop].strip() for start, stop in spans] for line in [lines[at], *lines[at + 2 : end]]]
+
+
+def test_that_json_holds_the_newest_value_of_every_column_and_null_for_what_is_no_number() -> None:
+    inspection = invented()
+    table_of(inspection, "layers")["cka"][-1, 1] = np.nan
+    table_of(inspection, "bounds")["layer_upper"][-1, 2] = np.inf
+    found = json.loads(json.dumps(inspection_as_json(inspection), allow_nan=False))
+    assert found["blocks"][1]["cka"] is None and found["layers"][2]["upper"] is None
+    compared = 0
+    for table in (LAYERS, BOUNDS):
+        for column in table.columns:
+            values = table_of(inspection, table.name)[column.name][-1]
+            if column.per == "row":
+                continue
+            rows, key = found[f"{column.per}s"], column.name.removeprefix(f"{column.per}_")
+            for row, value in zip(rows, values, strict=True):
+                assert row[key] == (float(value) if np.isfinite(value) else None), column.name
+                compared += 1
+    assert compared > 100
+    assert [block["frozen"] for block in found["blocks"]] == [True, True, False, False]
+    assert [layer["block"] for layer in found["layers"]] == [0, 1, 2, 3]
+    assert found["network"]["log10_upper"] == 12, "that of the third and last row"
+    assert found["run"] == "transferred-1" and found["file"] is None
+    assert [image["sample"] for image in found["images"]] == [*range(100, 112)]
+    assert set(found["images"][0]) == {column.name for column in PROBE.columns} | {
+        "clean_confidence", "adversarial_confidence",
+    }  # fmt: skip
+    told = {image["sample"]: image["clean_confidence"] for image in found["images"]}
+    kept = table_of(inspection, "examples")["clean_confidence"]
+    assert [told[105], told[100], told[111], told[101]] == [*kept.tolist(), None]
+    assert {insight["code"] for insight in found["insights"]} & {"largest_bound", "network_bound"}
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["usual numbers", "large numbers"])
+@pytest.mark.parametrize("blocks", [BLOCKS, tuple(f"features.denseblock3.denselayer{n}" for n in range(4))])
+def test_that_every_table_fits_the_terminal_and_tells_names_by_their_end(
+    blocks: tuple[str, ...], large: bool
+) -> None:
+    inspection = invented(blocks=blocks, layers=(*(f"{name}.conv2" for name in blocks),), large=large)
+    found = inspection_as_json(inspection)
+    pair = comparison_as_json(inspection, replace(inspection, now=True))
+    for text in (inspection_text(found, layers=True), comparison_text(pair, layers=True)):
+        assert max(map(len, text.splitlines())) <= WIDTH
+        head, *rows = rows_of(text, "block")
+        names = [row[head.index("name")] for row in rows if row[0]]
+        assert len(set(names)) == 4
+        assert all(full.endswith(name.removeprefix("...")) for full, name in zip(blocks, names, strict=True))
+
+
+def test_that_numbers_have_three_digits_and_what_was_not_measured_is_a_dash() -> None:
+    inspection = invented()
+    layers = table_of(inspection, "layers")
+    layers["distance"][-1], layers["distance_errors"][-1] = 0.123456, 0.0123456
+    layers["cosine"][-1, 0], layers["cka"][-1] = -0.98765, np.nan
+    table_of(inspection, "bounds")["block_nominal"][-1] = 1234567
+    text = inspection_text(inspection_as_json(inspection), layers=True)
+    head, first, *_ = rows_of(text, "block")
+    told = dict(zip(head, first, strict=True))
+    assert told["distance"] == "0.123 +- 0.0123" and told["cosine"] == "-0.988" and told["CKA"] == "-"
+    assert (told["lower"], told["estimate"], told["upper"]) != ("-", "-", "-")
+    assert (told["estimate"], told["upper"], told["nominal"]) == ("6", "12", "1.23e6")
+    assert "as log10: lower" in text and "estimate 6, upper 12" in text
+    assert "certified" in text and "no bound" in text
+
+    old = inspection_text(inspection_as_json(without(inspection, "bounds", "probe", "examples")), layers=True)
+    head, first, *_ = rows_of(old, "block")
+    told = dict(zip(head, first, strict=True))
+    assert told["distance"] == "0.123 +- 0.0123"
+    assert {told[name] for name in ("lower", "estimate", "upper", "nominal")} == {"-"}
+    assert "as log10: lower -, estimate -, upper -" in old
+    head, first, *_ = rows_of(old, "sigma")
+    reshaped = float(layers["layer_spectral_norm"][-1, 0])
+    assert dict(zip(head, first, strict=True))["reshaped"] == f"{reshaped:.3g}"
+
+
+def test_that_bounds_that_contradict_each_other_are_named_before_all_tables() -> None:
+    inspection = invented()
+    bounds = table_of(inspection, "bounds")
+    bounds["violations"][-1] = 2
+    bounds["block_lower"][-1, 2] = 20
+    bounds["layer_unfolded_estimate"][-1, 1] = 13
+    # So little is rounding, and was not counted.
+    bounds["layer_upper"][-1, 0] = np.nextafter(bounds["layer_estimate"][-1, 0], np.float32(0))
+    text = inspection_text(inspection_as_json(inspection), layers=False)
+    warning = " ".join(text.split("\n\n")[0].split())
+    assert warning.endswith(
+        "! 2 bounds contradict what was found below them; do not rely on: block 3, final norm (lower 20, estimate 6, "
+        "upper 12); layer blocks.1.conv1 without its batch norm (lower "
+        f"{float(bounds['layer_unfolded_lower'][-1, 1]):.3g}, estimate 13, upper 12)"
+    )
+
+
+def test_that_two_networks_differ_in_distances_and_by_factors_in_bounds() -> None:
+    first = invented(1)
+    second = replace(invented(2, ("other", *BLOCKS[1:]), LAYERS_OF[:-1]), now=True)
+    found = comparison_as_json(first, second)
+    assert [row["name"] for row in found["blocks"]] == [*BLOCKS[1:]]
+    assert found["unmatched"] == {
+        "a": {"blocks": [BLOCKS[0]], "layers": [LAYERS_OF[-1]]}, "b": {"blocks": ["other"], "layers": []},
+    }  # fmt: skip
+    for table, column in (
+        ("layers", "distance"),
+        ("layers", "cka"),
+        ("bounds", "block_lower"),
+        ("bounds", "block_nominal"),
+    ):
+        a, b = (float(table_of(side, table)[column][-1, 1]) for side in (first, second))
+        change = found["blocks"][0]["change"][column.removeprefix("block_")]
+        assert change == pytest.approx(b - a if column in DIFFERENCES else b / a)
+    a, b = (float(table_of(side, "bounds")["log10_lower"][-1]) for side in (first, second))
+    assert found["network"]["change"]["log10_lower"] == pytest.approx(b - a)
+
+    text = comparison_text(found, layers=True)
+    assert f"Only A has the blocks {BLOCKS[0]}" in text and "Only B has the blocks other" in text
+    head, a_row, b_row, change_row, *_ = rows_of(text, "block")
+    columns = {name: [row[head.index(name)] for row in (a_row, b_row, change_row)] for name in head}
+    assert columns["of"] == ["A", "B", "B:A"] and columns["name"] == [BLOCKS[1], "", ""]
+    assert float(columns["distance"][2]) == pytest.approx(
+        float(columns["distance"][1]) - float(columns["distance"][0]), abs=2e-3
+    )
+    assert columns["distance"][2][0] in "+-" and columns["lower"][2][0] == "x"
+    assert columns["upper"] == ["12", "12", "x1"]
+    assert "attacked in other ways" not in text
+
+
+def test_that_unequal_attacks_are_told_and_networks_without_a_common_name_are_refused() -> None:
+    first = invented()
+    layout = replace(first.record.layouts["finetuning"], probe="PGD-20, Linf 8/255, on 256 test images")
+    other = replace(first, record=replace(first.record, layouts={"finetuning": layout}))
+    assert "! A and B were attacked in other ways" in comparison_text(
+        comparison_as_json(first, other), layers=False
+    )
+    strange = invented(0, ("a", "b", "c", "d"), ("e", "f", "g", "h"))
+    with pytest.raises(
+        CartlError, match=r"share none: transferred has the blocks group 1.*; transferred has the blocks a, b"
+    ):
+        comparison_as_json(first, strange)
+    with pytest.raises(CartlError, match="No layer of 'transferred' has been measured in its transfer yet"):
+        inspection_as_json(without(first, "layers"))
+
+
+def test_that_blocks_of_one_name_are_matched_in_their_order() -> None:
+    first, second = invented(1, ("block",) * 3), invented(2, ("block",) * 2)
+    found = comparison_as_json(first, second)
+    assert [(row["a"]["block"], row["b"]["block"]) for row in found["blocks"]] == [(1, 1), (2, 2)]
+    assert found["unmatched"]["a"]["blocks"] == ["block"]
+
+
+def assert_tables_equal(found: Mapping[str, Mapping[str, np.ndarray]], inspection: Inspection) -> None:
+    expected = last_look(inspection).tables["finetuning"]
+    for name, columns in found.items():
+        if name in expected:
+            for column, values in columns.items():
+                np.testing.assert_array_equal(values, expected[name][column], err_msg=f"{name}/{column}")
+        else:
+            assert not len(columns["step"]), name
+    assert len(expected["layers"]["step"]) == len(expected["bounds"]["step"]) == 1
+
+
+def test_that_hdf5_is_read_back_as_a_run_and_plotted_by_viewers(tmp_path: Path) -> None:
+    nxdata, h5py = pytest.importorskip("silx.io.nxdata"), pytest.importorskip("h5py")
+    inspection, path = invented(), tmp_path / "look.h5"
+    assert write_inspection(inspection, path) == path
+    layouts, tables = read_tables(path)
+    assert layouts == inspection.record.layouts
+    assert_tables_equal(tables["finetuning"], inspection)
+    assert [file.name for file in tmp_path.iterdir()] == ["look.h5"]
+    with h5py.File(path, "r") as file:
+        for group in ("layer_bound", "block_bound", "distance_profile", "relative_distance"):
+            assert nxdata.NXdata(file[f"/run/finetuning/{group}"]).is_valid, group
+
+
+def test_that_csv_has_a_column_a_block_or_layer_under_their_names(tmp_path: Path) -> None:
+    names = tuple(f"features.{number}.conv" for number in range(150))
+    inspection = invented(layers=names)
+    write_inspection(inspection, tmp_path / "tables")
+    files = {path.stem: path for path in (tmp_path / "tables").iterdir()}
+    assert set(files) == {
+        f"finetuning-{name}" for name in ("layers", "bounds", "profile", "probe", "examples")
+    }
+    (row,) = csv.DictReader(files["finetuning-bounds"].read_text("utf-8").splitlines())
+    upper = table_of(inspection, "bounds")["layer_estimate"]
+    assert [float(row[f"layer_estimate {name}"]) for name in names] == upper[-1].tolist()
+    assert len(row) == len(set(row)) > 8 * 150
+    examples = list(csv.DictReader(files["finetuning-examples"].read_text("utf-8").splitlines()))
+    assert [row["sample"] for row in examples] == ["105", "100", "111"] and "difference" not in examples[0]
+
+    everything = write_tables(inspection.record, tmp_path / "all")
+    bounds = next(path for path in everything if path.stem == "finetuning-bounds")
+    assert len(bounds.read_text("utf-8").splitlines()) == 1 + ROWS["bounds"], "a run keeps all its rows"
+
+
+def test_that_json_and_comparisons_are_written_as_they_are_told(tmp_path: Path) -> None:
+    first, second = invented(1), invented(2, BLOCKS, LAYERS_OF[1:])
+    write_inspection(first, tmp_path / "new" / "a.json")
+    assert json.loads((tmp_path / "new" / "a.json").read_text("utf-8")) == inspection_as_json(first)
+    for name in ("c.json", "c.csv"):
+        write_inspection(first, tmp_path / name, other=second)
+    found = comparison_as_json(first, second)
+    assert json.loads((tmp_path / "c.json").read_text("utf-8")) == found
+    rows = list(csv.DictReader((tmp_path / "c.csv").read_text("utf-8").splitlines()))
+    told = {(row["place"], row["name"], row["quantity"]): row for row in rows}
+    assert {row["place"] for row in rows} == {"network", "block", "layer"}
+    (block,) = [row for row in found["blocks"] if row["name"] == "final norm"]
+    row = told["block", "final norm", "lower"]
+    assert [float(row[key]) for key in ("a", "b", "change")] == [
+        block["a"]["lower"], block["b"]["lower"], block["change"]["lower"],
+    ]  # fmt: skip
+    assert row["how"] == "ratio" and told["network", "", "log10_upper"]["how"] == "difference"
+
+
+@pytest.mark.parametrize("kind", ["look.json", "look.h5", "tables"])
+def test_that_what_is_there_is_replaced_only_on_demand(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / kind
+    write_inspection(invented(1), target)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(StoreError, match="exists; name another place, or replace it with --force"):
+        write_inspection(invented(2), target)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == kept
+    write_inspection(invented(2), target, overwrite=True)
+    now = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert now.keys() == kept.keys() and all(now[path] != kept[path] for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "compared", "expected"),
+    [
+        ("look.xlsx", False, "an inspection is written to a folder, .json or .h5, not to .xlsx"),
+        ("look.csv", False, "an inspection is written to a folder, .json or .h5, not to .csv"),
+        ("look.h5", True, "a comparison is written to .json or .csv, not to .h5"),
+        ("folder", True, "a comparison is written to .json or .csv, not to a folder"),
+    ],
+)
+def test_that_files_of_other_kinds_are_refused(
+    tmp_path: Path, name: str, compared: bool, expected: str
+) -> None:
+    with pytest.raises(StoreError, match=expected):
+        write_inspection(invented(), tmp_path / name, other=invented(2) if compared else None)
+    assert not list(tmp_path.iterdir())
