@@ -7,7 +7,7 @@ radius and from attack to attack, so that every table and figure agrees with the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,8 +23,10 @@ from engine.events import (
     RowsAdded,
     StageLayout,
     SweepResult,
+    TableName,
 )
 from engine.statistics import wilson
+from tests.gui.scripted_layers import IMAGE_SIZE, NETWORK, example_rows, layer_rows, probe_rows
 
 BATCH = 50
 CLASSES = 10
@@ -62,7 +64,8 @@ def attack_layout(config: AttackConfig) -> StageLayout:
         f"{config.title} on {config.samples} test images of digits",
         samples=config.samples,
         points=tuple(_point(point) for point in [config, *points]),
-        image_size=8,
+        image_size=IMAGE_SIZE,
+        **NETWORK,
     )
 
 
@@ -239,7 +242,8 @@ class ScriptedAttack:
                     ),
                 },
             )
-        yield RowsAdded(self.run_id, "attack", "examples", self._examples())
+        for table, rows in self._examples().items():
+            yield RowsAdded(self.run_id, "attack", table, rows)
         order = np.argsort(self.samples)
         robust = self.correct & (self.draw < self.robust_below(0, -1))
         columns = {
@@ -257,16 +261,11 @@ class ScriptedAttack:
             self.run_id, "attack", "samples", {name: values[order] for name, values in columns.items()}
         )
 
-    def _examples(self) -> dict[str, np.ndarray]:
-        chosen = self.correct.nonzero()[0][:4]
-        image = np.full((len(chosen), 3, 8, 8), 0.5, "f4")
-        return {
-            "sample": self.samples[chosen],
-            "label": self.label[chosen],
-            "clean": image,
-            "adversarial": image + 0.03,
-            "difference": image * 0 + 0.03,
-        }
+    def _examples(self) -> dict[TableName, dict[str, np.ndarray]]:
+        """The images of the gallery, and how far apart their features are."""
+        network = replace(self.layout, epochs=1, steps_per_epoch=1)
+        probe = probe_rows(self.layout, layer_rows(network, 1, np.random.default_rng(self.seed)))
+        return {"probe": probe, "examples": example_rows(probe)}
 
     def _count(self) -> int:
         return sum(len(point.members) for point in self.layout.points)

@@ -16,9 +16,11 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from cartl_gui.run_data import ORDER
 from engine.config import (
     AttackConfig,
     AugmentationConfig,
+    CheckpointConfig,
     DataConfig,
     FinetuningConfig,
     ModelConfig,
@@ -26,6 +28,7 @@ from engine.config import (
     RunConfig,
     StageName,
     StudyConfig,
+    format_ratio,
 )
 from engine.events import (
     ENDED,
@@ -33,8 +36,11 @@ from engine.events import (
     DeviceReport,
     EngineEvent,
     EngineReady,
+    ExamplesAttacked,
     Exported,
+    InspectionProgress,
     LogAdded,
+    NetworkInspected,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
@@ -47,8 +53,23 @@ from engine.events import (
     StageStarted,
 )
 from tests.gui.scripted_attack import ScriptedAttack, attack_layout
+from tests.gui.scripted_layers import (
+    BLOCKS,
+    IMAGE_SIZE,
+    NETWORK,
+    bound_rows,
+    example_rows,
+    inspected,
+    layer_rows,
+    probe_rows,
+    profile_rows,
+)
 
+#: Requests as the engine names them.
+INSPECTING, ATTACKING_EXAMPLES = "inspect the network", "attack the examples"
 STEPS_PER_EPOCH = 20
+#: Epochs after which bounds are measured, beside the last: the interval grows to what the time allows.
+BOUND_EPOCHS = (1, 2, 4, 7)
 DEVICE = DeviceReport(
     chosen="cpu",
     name="Intel Xeon, 2 threads",
@@ -104,6 +125,7 @@ class ScriptedSession:
         self._paused = False
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
+        self._inspecting: tuple[str, StageName | None] | None = None
         self._lock = threading.RLock()
 
     # what the window calls ------------------------------------------------------------------------------
@@ -193,6 +215,35 @@ class ScriptedSession:
         self.calls.append(("export_tables", run_id, folder))
         self.events.put(Exported(str(folder)))
 
+    def inspect(
+        self, target: str, *, stage: StageName | None = None, attack: AttackConfig | None = None,
+        data: DataConfig | None = None, checkpoint: CheckpointConfig | None = None, images: int = 256,
+    ) -> None:  # fmt: skip
+        """Begin an analysis; `finish_inspection` or `cancel_inspection` answers it."""
+        self.calls.append(("inspect", target, stage))
+        self._inspecting = (target, stage)
+        self.events.put(InspectionProgress("Distances on 256 images", 0.2))
+
+    def cancel_inspection(self) -> None:
+        self.calls.append(("cancel_inspection",))
+        if self._inspecting is not None:
+            self._inspecting = None
+            self.events.put(NetworkInspected(None))
+
+    def attack_examples(self, run_id: str, stage: StageName, epsilon: float) -> None:
+        """Attack a gallery anew at once; a radius above 1 fails."""
+        self.calls.append(("attack_examples", run_id, stage, epsilon))
+        if not 0 <= epsilon <= 1:
+            self.events.put(RequestFailed(ATTACKING_EXAMPLES, f"epsilon is 0 to 1; it is {epsilon:g}."))
+            return
+        layout = layout_of(self._runs[run_id].config, stage)
+        network = layout_of(demo_study().runs[1], "pretraining")
+        layers = layer_rows(network, network.epochs, np.random.default_rng(1))
+        probe = probe_rows(layout, layers, epsilon=epsilon)
+        examples = example_rows(probe, epsilon=epsilon)
+        attack = f"PGD-7, Linf {format_ratio(epsilon)}"
+        self.events.put(ExamplesAttacked(run_id, stage, attack, epsilon, examples, probe))
+
     def close(self, timeout: float = 10.0) -> bool:
         self.calls.append(("close",))
         self._over.set()
@@ -201,6 +252,17 @@ class ScriptedSession:
         return self._thread is None or not self._thread.is_alive()
 
     # what a test calls ----------------------------------------------------------------------------------
+    def finish_inspection(self, record: RunRecord | None = None, *, failure: str = "") -> None:
+        """Answer the analysis under way with a record, an invented one if none is given, or a failure."""
+        assert self._inspecting is not None
+        target, stage = self._inspecting
+        self._inspecting = None
+        if failure:
+            self.events.put(RequestFailed(INSPECTING, failure))
+            return
+        self.events.put(InspectionProgress("Bounds of 14 layers", 1.0))
+        self.events.put(NetworkInspected(record or inspected(target, stage or "finetuning")))
+
     def add_earlier(self, info: RunInfo, record: RunRecord | None = None) -> None:
         """Put a run into the workspace that an earlier session made."""
         self._runs[info.id] = info
@@ -277,6 +339,25 @@ class ScriptedSession:
         yield RunChanged(finished)
         yield RunOpened(RunRecord(finished, weights=weights))
 
+    def _look(
+        self, run_id: str, layout: StageLayout, epoch: int, layers: dict[str, np.ndarray]
+    ) -> Iterator[EngineEvent]:
+        """What is measured layer by layer: bounds at longer and longer intervals, and the probe after each epoch."""
+        stage, last = layout.stage, layout.epochs
+        if epoch in BOUND_EPOCHS or epoch == last:
+            before = max((earlier for earlier in BOUND_EPOCHS if earlier < epoch), default=0)
+            bounds = bound_rows(
+                layout,
+                epoch * STEPS_PER_EPOCH,
+                (epoch - before) * STEPS_PER_EPOCH,
+                np.random.default_rng(epoch),
+            )
+            yield RowsAdded(run_id, stage, "bounds", bounds)
+            yield RowsAdded(run_id, stage, "profile", profile_rows(layers, bounds))
+        probe = probe_rows(layout, layers)
+        yield RowsAdded(run_id, stage, "probe", probe)
+        yield RowsAdded(run_id, stage, "examples", example_rows(probe))
+
     def _training(
         self, info: RunInfo, stage: StageName, begin: float, share: float, random: np.random.Generator
     ) -> Iterator[EngineEvent]:
@@ -295,7 +376,9 @@ class ScriptedSession:
                     )
                 )
             yield RowsAdded(info.id, stage, "epochs", epoch_rows(layout, epoch, random))
-            yield RowsAdded(info.id, stage, "layers", layer_rows(layout, epoch, random))
+            layers = layer_rows(layout, epoch, random)
+            yield RowsAdded(info.id, stage, "layers", layers)
+            yield from self._look(info.id, layout, epoch, layers)
             yield CheckpointSaved(info.id, stage, epoch * STEPS_PER_EPOCH, f"{info.path}/last.ckpt")
         yield LogAdded(info.id, time.time(), "info", f"{layout.title}: {layout.epochs} epochs done")
 
@@ -305,17 +388,15 @@ def layout_of(config: RunConfig, stage: StageName) -> StageLayout:
     if stage == "attack":
         return attack_layout(config.attack)
     part = getattr(config, stage)
-    blocks = ("1.1", "1.2", "2.1", "2.2", "3.1", "3.2", "norm", "classifier")
     return StageLayout(
         stage,
         f"{'Pre-training' if stage == 'pretraining' else 'Transfer'} ({part.method.upper()}, k = 4)",
         epochs=part.epochs,
         steps_per_epoch=STEPS_PER_EPOCH,
-        block_names=blocks,
-        layer_names=("stem", *(f"{block}.conv{i}" for block in blocks[:6] for i in (1, 2)), "classifier"),
-        layer_blocks=(0, *(number for number in range(1, 7) for _ in range(2)), 8),
-        boundary=None if part.method in ("natural", "adversarial") else len(blocks) - 4,
+        boundary=None if part.method in ("natural", "adversarial") else len(BLOCKS) - 4,
         probe="PGD-7, Linf 16/255, on 128 held-out images",
+        image_size=IMAGE_SIZE,
+        **NETWORK,
     )
 
 
@@ -361,25 +442,6 @@ def epoch_rows(layout: StageLayout, epoch: int, random: np.random.Generator) -> 
     return {name: np.array([value]) for name, value in row.items()}
 
 
-def layer_rows(layout: StageLayout, epoch: int, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """One row of the layers table."""
-    blocks = np.arange(1, len(layout.block_names) + 1)
-    progress = epoch / layout.epochs
-    distance = 0.02 * 1.45**blocks * (1.4 - progress) * random.normal(1, 0.05, len(blocks))
-    norms = (1.2 + 0.25 * blocks) * (1 + 0.6 * progress) * random.normal(1, 0.02, len(blocks))
-    if layout.stage == "finetuning" and layout.boundary:
-        norms[: layout.boundary] = 1.2 + 0.25 * blocks[: layout.boundary]
-    if "NEFT" in layout.title:
-        norms[layout.boundary :] = 0.4
-    return {
-        "step": np.array([epoch * STEPS_PER_EPOCH]),
-        "epoch": np.array([float(epoch)]),
-        "distance": distance[None].astype("f4"),
-        "spectral_norm": norms[None].astype("f4"),
-        "layer_spectral_norm": np.ones((1, len(layout.layer_names)), "f4"),
-    }
-
-
 def sample_rows(first: int, count: int, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Rows of the samples table: 10 classes, 86 % right on clean images, 52 % robust."""
     label = np.arange(first, first + count) % 10
@@ -410,7 +472,10 @@ def earlier_run(name: str = "old-at", state: str = "finished") -> tuple[RunInfo,
         if isinstance(event, StageStarted):
             layouts[event.layout.stage] = event.layout
         elif isinstance(event, RowsAdded):
-            tables.setdefault(event.stage, {}).setdefault(event.table, []).append(dict(event.columns))
+            parts = tables.setdefault(event.stage, {}).setdefault(event.table, [])
+            if not ORDER[event.table]:
+                parts.clear()
+            parts.append(dict(event.columns))
         elif isinstance(event, RunChanged):
             final = event.run
         elif isinstance(event, RunOpened):
