@@ -381,11 +381,13 @@ def _build_plot(stage: Any, plot: Plot, layout: StageLayout) -> Any:
 
 
 def _build_column(group: Any, column: Column, chunk: int, row: tuple[int, ...]) -> Any:
+    # A stage of an older version does not know the size of its images, and chunks have no length of 0.
+    room = tuple(max(1, length) for length in row)
     dataset = group.create_dataset(
         column.name,
         shape=(0, *row),
-        maxshape=(None, *row),
-        chunks=(chunk, *(max(1, length) for length in row)),
+        maxshape=(None, *room),
+        chunks=(chunk, *room),
         dtype=column.dtype,
         fletcher32=True,
         fillvalue=np.nan if column.dtype.startswith("f") else None,

@@ -24,9 +24,13 @@ from engine.report.inspection import (
     last_look,
     write_inspection,
 )
+from engine.store.run_file import RunFile
 from engine.store.run_reader import read_tables
 from engine.store.schema import BOUNDS, LAYERS, PROBE, STAGE_TABLES, tail
 from engine.store.tables import write_tables
+from engine.store.workspace import Workspace
+from tests.cli.conftest import Cartl
+from tests.engine.study_results import pretrained, transferred
 
 BLOCKS = ("group 1, block 1", "group 2, block 1", "final norm", "classifier")
 LAYERS_OF = ("stem", "blocks.1.conv1", "blocks.2.conv1", "blocks.4")
@@ -272,6 +276,21 @@ def test_that_hdf5_is_read_back_as_a_run_and_plotted_by_viewers(tmp_path: Path) 
             assert nxdata.NXdata(file[f"/run/finetuning/{group}"]).is_valid, group
 
 
+def test_that_a_run_of_an_older_version_is_written_too(tmp_path: Path) -> None:
+    inspection = without(invented(), "bounds", "profile", "probe", "examples")
+    layout = replace(
+        inspection.record.layouts["finetuning"], image_size=0, layer_kinds=(), layer_shapes=(), layer_parameters=()
+    )  # fmt: skip
+    old = replace(inspection, record=replace(inspection.record, layouts={"finetuning": layout}))
+    write_inspection(old, tmp_path / "old.h5")
+    layouts, tables = read_tables(tmp_path / "old.h5")
+    assert layouts == {"finetuning": layout} and not len(tables["finetuning"]["bounds"]["step"])
+    np.testing.assert_array_equal(
+        tables["finetuning"]["layers"]["distance"], table_of(old, "layers")["distance"][-1:]
+    )
+    assert {layer["kind"] for layer in inspection_as_json(old)["layers"]} == {None}
+
+
 def test_that_csv_has_a_column_a_block_or_layer_under_their_names(tmp_path: Path) -> None:
     names = tuple(f"features.{number}.conv" for number in range(150))
     inspection = invented(layers=names)
@@ -339,3 +358,89 @@ def test_that_files_of_other_kinds_are_refused(
     with pytest.raises(StoreError, match=expected):
         write_inspection(invented(), tmp_path / name, other=invented(2) if compared else None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of runs that were never made: A and B with looks, one without any, and one that only attacked."""
+    root = tmp_path_factory.mktemp("stored")
+    workspace = Workspace(root)
+    workspace.lock()
+    start = {"start_from": "/elsewhere/x.safetensors"}
+    configs = {
+        "A": transferred("A", **start),
+        "B": transferred("B", **start),
+        "new": pretrained("new"),
+        "attacked": RunConfig(name="attacked", attack=AttackConfig(), **start),
+    }
+    folders = {name: workspace.create_run(config, "Stored") for name, config in configs.items()}
+    for number, name in enumerate("AB", start=1):
+        record = invented(number).record
+        RunFile.create(
+            folders[name].metrics_path, tuple(record.layouts.values()), title=name, config_toml="",
+            program_version="1", carry_over=record.tables,
+        ).close()  # fmt: skip
+    layout = StageLayout("pretraining", "AT", block_names=BLOCKS, layer_names=("stem",), layer_blocks=(0,))
+    RunFile.create(
+        folders["new"].metrics_path, (layout,), title="new", config_toml="", program_version="1"
+    ).close()
+    workspace.unlock()
+    return root
+
+
+def test_that_a_run_is_told_as_it_was_last_measured_and_two_are_compared(
+    cartl: Cartl, stored: Path, tmp_path: Path
+) -> None:
+    place = ("--workspace", stored)
+    found = cartl("inspect", "A", "--json", *place)
+    assert found.code == 0, found.err
+    assert found.json["run"].startswith("a-")
+    assert found.json["blocks"] == json.loads(json.dumps(inspection_as_json(invented(1))["blocks"]))
+    text = cartl("inspect", "A", "--layers", *place).out
+    assert text.splitlines()[0].startswith("A: Fine-tuning (NEFT, beta=0.4, k=2) on digits, epoch 0.")
+    assert [row[2] for row in rows_of(text, "frozen")[1:]] == ["yes", "yes", "no", "no"]
+    assert [row[0] for row in rows_of(text, "shape")[1:]] == [*LAYERS_OF]
+    assert "parameters" not in cartl("inspect", "A", *place).out
+
+    path = tmp_path / "change.json"
+    pair = cartl("inspect", "A", "B", "--json", "--to", path, *place)
+    assert pair.code == 0, pair.err
+    assert json.loads(path.read_text("utf-8")) | {"written": str(path)} == pair.json
+    expected = comparison_as_json(invented(1), invented(2))
+    assert pair.json["layers"] == json.loads(json.dumps(expected["layers"]))
+    written = cartl("inspect", "A", "--to", tmp_path / "look.h5", *place)
+    assert written.out.splitlines()[-1] == f"Written: {tmp_path / 'look.h5'}"
+    assert_tables_equal(read_tables(tmp_path / "look.h5")[1]["finetuning"], invented(1))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("new",), "No layer of 'new' has been measured in its pre-training yet"),
+        (("attacked",), "trained nothing, so no layer was measured; it started from /elsewhere/x.safetensors"),
+        (("A", "--stage", "pretraining"), "A has no pretraining that was begun."),
+        (("A", "nothing"), "There is no run 'nothing' here."),
+        (("A", "--epsilon", "4/255"), "--epsilon is for weights files, and with --now for runs;"),
+        (("A", "--data", "digits"), "--data is for weights files, and with --now for runs;"),
+        (("A", "B", "--images", "8"), "--images is for weights files, and with --now for runs;"),
+        (("A", "--now", "--images", "0"), "--images needs at least 1 image, got 0."),
+        (("A", "--architecture", "resnet18"), "--architecture is for checkpoint files of other programs, not for a run."),
+        (("FILE", "--now"), "--now is for runs;"),
+        (("FILE", "--stage", "finetuning"), "--stage is for runs;"),
+        (("FILE", "--data-test-size", "5"), "need their name: --data"),
+        (("FILE", "--attack", "fgsm", "--steps", "3"), "--steps has no effect on FGSM"),
+        (("FILE", "--mean", "0", "0", "0", "--std", "1", "1", "1"), "needs the images to attack it on: --data"),
+        (("A", "--force"), "--force replaces what --to names; name it."),
+        (("A", "--to", "FILE"), "an inspection is written to a folder, .json or .h5, not to .pt"),
+        (("A", "B", "--to", "x.h5"), "a comparison is written to .json or .csv, not to .h5"),
+        (("A", "B", "C"), "unrecognized arguments: C"),
+    ],
+)  # fmt: skip
+def test_that_what_cannot_be_told_or_has_no_effect_is_refused_in_one_sentence(
+    cartl: Cartl, stored: Path, tmp_path: Path, words: tuple[str, ...], expected: str
+) -> None:
+    file = tmp_path / "model.pt"
+    file.write_bytes(b"")
+    answer = cartl("inspect", *(file if word == "FILE" else word for word in words), "--workspace", stored)
+    assert answer.code in (1, 2) and answer.out == ""
+    assert expected in answer.err and "Traceback" not in answer.err
