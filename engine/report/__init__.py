@@ -13,6 +13,8 @@ import engine
 from engine.config import ComparisonConfig, InspectionConfig, RunConfig, StudyConfig, dump_study
 from engine.errors import StoreError
 from engine.events import RunInfo
+from engine.report.layer_plot import layers_svg
+from engine.report.layers import layer_results, layers_csv
 from engine.report.page import machines, report_html
 from engine.report.plot import trade_off_svg
 from engine.report.section import sweep_plots
@@ -23,6 +25,8 @@ from engine.store.atomic import write_text
 __all__ = ["StudySource", "report_files", "trade_off_svg", "write_report"]
 
 REPORT_VERSION = 1
+#: Files of a report that are there only where something fills them.
+OPTIONAL = ("attacks.csv", "sweep.csv", "warnings.csv", "layers.csv", "sweep.svg", "layers.svg")
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,16 @@ def write_report(
         title: the study's.
         known: every run of the workspace by id.
         destination: a folder for report.html, report.csv, runs.csv, report.json, trade-off.svg and, where there is
-            something to fill them, attacks.csv, sweep.csv, warnings.csv and sweep.svg; or a file that ends in .html,
-            .csv, .json or .svg.
+            something to fill them, attacks.csv, sweep.csv, warnings.csv, layers.csv, sweep.svg and layers.svg; or a file
+            with one of these names; or any other that ends in .html, .csv, .json or .svg and becomes the report, its
+            table of cells or its trade-off plot.
         source: the study, if at hand. Without it, or if the runs have other settings (as `--set` gives them), it is
             put together from the settings of the runs.
         comparisons: questions to answer; those of the study if left out.
 
     Raises:
-        StoreError: the study has no runs, there is no such kind of file, or the files cannot be written.
+        StoreError: the study has no runs, there is no such kind of file, there is nothing to fill it, or the files
+            cannot be written.
     """
     runs = study_runs(title, known)
     if not runs:
@@ -98,7 +104,13 @@ def write_report(
                 f"a report is a folder or a file that ends in {', '.join(wanted)}, not in {destination.suffix}"
                 + ("; print the .html to PDF" if kind == ".pdf" else "")
             )
-        made, folder = {destination.name: made[wanted[kind]]}, destination.parent
+        if destination.name in OPTIONAL and destination.name not in made:
+            raise StoreError(
+                f"the runs of {title!r} hold nothing for {destination.name}; a file of another name that ends in {kind} "
+                f"becomes {wanted[kind]}"
+            )
+        made = {destination.name: made.get(destination.name) or made[wanted[kind]]}
+        folder = destination.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,9 +123,11 @@ def write_report(
 def report_files(results: Results, source: StudySource) -> dict[str, str]:
     """The text of every file of a report by its name; further plots of a kind are trade-off-2.svg and so on."""
     moment = time.time()
+    layers = layer_results(results)
     made = {
         "report.html": report_html(
             results,
+            layers,
             study=source.study,
             toml=source.toml,
             file=source.file,
@@ -123,11 +137,13 @@ def report_files(results: Results, source: StudySource) -> dict[str, str]:
         "report.csv": cells_csv(results, source.command),
         "runs.csv": runs_csv(results),
         **detail_csv(results),
+        **({"layers.csv": layers_csv(layers)} if layers.profiles else {}),
         "report.json": _json(results, source, moment),
     }
     sweeps = [svg for evaluation in results.evaluations for svg in sweep_plots(evaluation)]
     trade_offs = [trade_off_svg(evaluation) for evaluation in results.evaluations]
-    for kind, drawn in (("trade-off", trade_offs), ("sweep", sweeps)):
+    profiles = [layers_svg(figure) for figure in layers.figures]
+    for kind, drawn in (("trade-off", trade_offs), ("sweep", sweeps), ("layers", profiles)):
         for number, svg in enumerate(drawn, start=1):
             made[f"{kind}{f'-{number}' if number > 1 else ''}.svg"] = svg
     return made

@@ -102,7 +102,7 @@ def frame(across: Axis, upward: Axis, below: str, beside: str) -> Iterator[str]:
     yield text((left + right) / 2, bottom + 40, below, "middle")
     middle = (top + bottom) / 2
     yield (
-        f'<text x="18" y="{middle:g}" text-anchor="middle" transform="rotate(-90 18 {middle:g})">'
+        f'<text x="{left - 48:g}" y="{middle:g}" text-anchor="middle" transform="rotate(-90 {left - 48:g} {middle:g})">'
         f"{escape(beside)}</text>"
     )
     yield "</g>"

@@ -18,8 +18,9 @@ import engine
 from engine.config import StudyConfig
 from engine.events import RunInfo
 from engine.report.detail import doubts_of
+from engine.report.layers import LayerResults
 from engine.report.plot import trade_off_svg
-from engine.report.section import claim_doubts, interval_text, section_of
+from engine.report.section import claim_doubts, interval_text, layer_section, section_of
 from engine.report.tables import Command
 from engine.results import MEASURE_TITLES, MEASURED, Cell, Comparison, Evaluation, Results
 from engine.store.run_folder import RunFolder
@@ -39,12 +40,20 @@ VERDICTS = {
 
 
 def report_html(
-    results: Results, *, study: StudyConfig, toml: str, file: str, command: Command, moment: float
+    results: Results,
+    layers: LayerResults,
+    *,
+    study: StudyConfig,
+    toml: str,
+    file: str,
+    command: Command,
+    moment: float,
 ) -> str:
     """Write the page.
 
     Args:
         results: what is shown.
+        layers: the same runs layer by layer.
         study: its title and description.
         toml: the study as it can be made again; it is put into the page.
         file: name under which the page offers it.
@@ -65,6 +74,7 @@ def report_html(
         summary=_summary(results),
         claims=[_claim(item, results) for item in results.comparisons],
         evaluations=[_evaluation(item) for item in results.evaluations],
+        layers=layer_section(layers),
         method=_method(results),
         problems=_problems(results),
         shared=tomlkit.dumps(_nested(shared)).strip() or "none",

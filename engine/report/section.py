@@ -1,18 +1,21 @@
-"""What the page shows of an evaluation in detail: single attacks, sweep, warnings and notes, ready to be written."""
+"""What the page shows of an evaluation in detail, and layer by layer, ready to be written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from engine.config import format_ratio
 from engine.report.detail import Detail, Point, detail_of, doubts_of
+from engine.report.layer_plot import layers_svg
+from engine.report.layers import Curve, Figure, LayerResults
 from engine.report.sweep import MOST_LINES, sweep_svg
 from engine.results import Cell, Comparison, Evaluation, Results
 from engine.statistics import Estimate
-from engine.wording import duration, percent
+from engine.wording import NOTHING, duration, percent
 
 
 def section_of(evaluation: Evaluation) -> dict[str, Any] | None:
@@ -70,6 +73,19 @@ def sweep_plots(evaluation: Evaluation) -> Iterator[str]:
         yield sweep_svg(evaluation.attack, attack.norm, swept[start : start + MOST_LINES])
 
 
+def layer_section(found: LayerResults) -> dict[str, Any] | None:
+    """The section on blocks and layers; None if there is no figure."""
+    if not found.figures:
+        return None
+    reasons: dict[str, list[str]] = {}
+    for run, reason in found.left_out:
+        reasons.setdefault(reason, []).append(f"{run.name}, seed {run.config.seed}")
+    return {
+        "figures": [_layer_figure(figure) for figure in found.figures],
+        "left_out": [f"{'; '.join(names)}: {reason}" for reason, names in reasons.items()],
+    }
+
+
 def claim_doubts(comparison: Comparison, results: Results) -> list[str]:
     """A sentence if figures behind a comparison carry warnings."""
     names = {comparison.config.baseline, comparison.config.other}
@@ -92,6 +108,38 @@ def interval_text(found: Estimate) -> str:
     """An interval in percent, with an asterisk if it is that of a single run."""
     one = "*" if found.over == "images" else ""
     return f"{percent(found.low)} to {percent(found.high)}{one}"
+
+
+def _layer_figure(figure: Figure) -> dict[str, Any]:
+    """The picture, and a row a curve: distances where the head begins and ends, the largest bound, the whole network's."""
+    last = len(figure.block_names)
+    at = [number for number in (figure.boundary, last) if number]
+    return {
+        "plot": Markup(layers_svg(figure)),  # its texts are escaped where they are drawn
+        "columns": [
+            f"distance at block {number}" + (" (logits)" if number == last else " (last frozen)") for number in at
+        ],
+        "rows": [
+            {
+                "name": curve.name,
+                "seeds": len(curve.profiles),
+                "figures": [
+                    *(curve.told("relative_distance", number - 1) for number in at),
+                    _largest(curve),
+                    *(curve.told(f"log10_{kind}") for kind in ("upper", "lower")),
+                ],
+            }
+            for curve in figure.curves
+        ],
+    }  # fmt: skip
+
+
+def _largest(curve: Curve) -> tuple[str, str]:
+    """The certified bound of the block that has the largest, and which that is."""
+    mean = curve.spread("block_upper").mean
+    index = int(np.where(np.isfinite(mean), mean, -np.inf).argmax())
+    figure, between = curve.told("block_upper", index)
+    return (figure if figure == NOTHING else f"{figure} in block {index + 1}"), between
 
 
 def _members(cell: Cell, detail: Detail) -> dict[str, Any]:
