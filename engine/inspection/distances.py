@@ -20,8 +20,8 @@ from engine.inspection.graph import watch
 from engine.losses import feature_distance
 from engine.models.modes import evaluation
 
-#: Stands for the images themselves where the number of a node is asked for.
-IMAGES = -1
+#: The number of the images in every graph.
+IMAGES = 0
 #: What rounding may add to a difference of features, in eps of their dtype times the feature's norm.
 ROUNDING = 4
 #: Share of a feature's norm that centring has to leave, or no angle can be told from rounding.
@@ -92,7 +92,7 @@ class PairStatistics:
         to its end. It is NaN where either difference is within rounding.
 
         Args:
-            start, end: numbers of nodes among `nodes`, or `IMAGES`.
+            start, end: numbers of nodes, each `IMAGES` or among `nodes`.
         """
         (before, error_before), (after, error_after) = self._difference(start), self._difference(end)
         resolved = (before > error_before) & (after > error_after)
@@ -149,7 +149,7 @@ def measure_pairs(
             part = slice(start, start + batch_size)
             both = torch.cat((images[part], adversarial[part]))
             tally.begin(both)
-            watch(model, both, tally.visit, tally.nodes)
+            watch(model, both, tally.visit, set(nodes) - {IMAGES})
             tally.end()
     return tally.statistics()
 
@@ -182,7 +182,7 @@ class _Tally:
     """What is kept of every feature while batches pass: some numbers per sample, means per channel, CKA's sums.
 
     Args:
-        nodes: where to look; the images are a place of their own, the last one.
+        nodes: where to look; the images are always looked at.
         images: [M, 3, H, W].
     """
 
