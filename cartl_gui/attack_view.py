@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from cartl_gui import words
 from cartl_gui.run_data import RunData
 from engine.config import ATTACKS, AttackConfig, format_ratio
@@ -120,6 +122,33 @@ def clean_accuracy(data: RunData) -> Interval:
         return data.info.result.clean_accuracy
     correct = data.columns("attack", "clean").get("correct")
     return wilson(int(correct.sum()), len(correct)) if correct is not None else UNKNOWN
+
+
+def sample_text(data: RunData, sample: int | None) -> str:
+    """Verdict and margin of one test image, so far or in the end; empty if it is not among those attacked."""
+    samples, clean = data.columns("attack", "samples"), data.columns("attack", "clean")
+    table = samples or clean
+    found = np.flatnonzero(table["sample"] == sample) if sample is not None and table else ()
+    if not len(found):
+        return ""
+    cells = {name: values[found[0]] for name, values in table.items()}
+    layout = data.layouts.get("attack")
+    names = layout.class_names if layout is not None else ()
+    label = int(cells["label"])
+    image = f"Image #{sample}, true {names[label] if label < len(names) else f'class {label}'}"
+    if not cells["clean_correct" if samples else "correct"]:
+        return f"{image}: misclassified without any attack"
+    if samples:
+        margin, is_broken, end = cells.get("margin", np.nan), not cells["robust"], ""
+    else:
+        attempts = data.columns("attack", "attempts")
+        own = (attempts["sample"] == sample) & (attempts["point"] == 0) if attempts else np.zeros(0, bool)
+        if not own.any():
+            return f"{image}: not attacked yet"
+        margin, is_broken, end = attempts["margin"][own].min(), attempts["broken"][own].any(), " so far"
+    verdict = "broken" if is_broken else f"withstood every attack{end}"
+    smallest = f", smallest margin {words.readable(float(margin))}".replace("-", "−")
+    return f"{image}: {verdict}{smallest if math.isfinite(margin) else ''}"
 
 
 def short(label: str) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtWidgets import QApplication, QScrollArea, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
-from cartl_gui.attack_view import AttackView, view_of
+from cartl_gui.attack_view import AttackView, sample_text, view_of
 from cartl_gui.pages.attack_card import AttackCard
 from cartl_gui.pages.attack_tables import MembersCard, SweepCard
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.classes import ClassesPlot
 from cartl_gui.plots.sweep import SweepPlot
 from cartl_gui.run_data import RunData
+from cartl_gui.selection import Selection
+from cartl_gui.widgets import WrappedLabel
 
 #: Least height of the plots in pixels; below it the page scrolls.
 PLOT_HEIGHT = 240
@@ -41,6 +43,11 @@ class AttackPage(QScrollArea):
         self.setAccessibleName("Attack")
         self.card, self.members, self.sweep_card = AttackCard(), MembersCard(), SweepCard()
         self.classes, self.sweep = ClassesPlot(), SweepPlot()
+        self.chosen = WrappedLabel()
+        self.chosen.setContentsMargins(18, 4, 18, 4)
+        self.chosen.setAccessibleName("Selected image")
+        self._data: RunData | None = None
+        self._selection: Selection | None = None
         self._view = AttackView("", (), "", "")
         self._alone: PlotPanel | None = None
         self._grounds = [panel.widget.viewport() for panel in self.panels()]
@@ -60,6 +67,7 @@ class AttackPage(QScrollArea):
         column = QVBoxLayout(inner)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.card)
+        column.addWidget(self.chosen)
         column.addWidget(self.members)
         column.addWidget(self._sweep_row, 1)
         column.addWidget(self.classes, 1)
@@ -71,11 +79,17 @@ class AttackPage(QScrollArea):
 
     def show_run(self, data: RunData) -> None:
         """Write the figures and tables of a run; the plots are drawn by themselves."""
+        self._data = data
         self._view = view = view_of(data)
         self.card.show_view(view)
         self.members.show_view(view)
         self.sweep_card.show_view(view)
         self._arrange()
+
+    def follow(self, selection: Selection) -> None:
+        """Tell verdict and margin of the image that the window has selected."""
+        self._selection = selection
+        selection.sample_changed.connect(self._arrange)
 
     def maximise(self, panel: PlotPanel, *, on: bool) -> None:
         """Leave one plot alone on the page, or show everything again."""
@@ -86,6 +100,10 @@ class AttackPage(QScrollArea):
         """Show what there is something to say in, or the one plot that is enlarged."""
         alone, view = self._alone, self._view
         self.card.setVisible(alone is None)
+        sample = self._selection.sample if self._selection is not None else None
+        text = sample_text(self._data, sample) if self._data is not None else ""
+        self.chosen.setText(text)
+        self.chosen.setVisible(alone is None and bool(text))
         self.members.setVisible(alone is None and bool(view.members))
         self.sweep_card.setVisible(alone is None)
         self._sweep_row.setVisible(alone is self.sweep or (alone is None and bool(view.sweep)))
