@@ -9,6 +9,7 @@ Shapes: N blocks.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,13 @@ class Profile:
     Attributes:
         run: which run.
         layout: its last stage of training.
+        probe: attack and images behind the distances.
         values: by name of the column: [N], or [1] of the whole network; NaN where nothing was measured.
     """
 
     run: RunInfo
     layout: StageLayout
+    probe: str
     values: Mapping[str, np.ndarray]
 
 
@@ -152,7 +155,7 @@ def layers_csv(found: LayerResults) -> str:
             values = [float(profile.values[name][index]) for name in names]
             rows.append(
                 (
-                    run.id, run.name, run.config.seed, layout.stage, layout.probe, index + 1, block, int(index < frozen),
+                    run.id, run.name, run.config.seed, layout.stage, profile.probe, index + 1, block, int(index < frozen),
                     *(value if math.isfinite(value) else None for value in values),
                 )
             )  # fmt: skip
@@ -183,7 +186,10 @@ def read_profile(run: RunInfo) -> Profile | None:
     } | {name: _last(found.get("bounds", {}), name, 1) for name in NETWORK_COLUMNS}
     if not any(np.isfinite(values[name]).any() for name in ("relative_distance", "block_upper")):
         raise StoreError("measured by an older version, which knew neither relative distances nor bounds")
-    return Profile(run, layout, values)
+    # Features are compared on some of the images that accuracies are measured on.
+    images = len(found.get("probe", {}).get("sample", ()))
+    probe = re.sub(r" on \d+ ", f" on {images} ", layout.probe) if images else layout.probe
+    return Profile(run, layout, probe, values)
 
 
 def _last(columns: Columns, name: str, size: int) -> np.ndarray:
@@ -210,7 +216,7 @@ def _figure(k: int | None, curves: Sequence[Curve]) -> Figure:
     lines = [line_name(curve.name) for curve in curves]
     return Figure(
         title=stage if k is None else f"{stage}, k = {k}",
-        probe=layout.probe,
+        probe=curves[0].profiles[0].probe,
         block_names=layout.block_names,
         boundary=shared or None,
         curves=tuple(
@@ -223,7 +229,7 @@ def _figure(k: int | None, curves: Sequence[Curve]) -> Figure:
 def _watched(profile: Profile) -> tuple[object, ...]:
     """What must be equal for two profiles to be comparable."""
     layout = profile.layout
-    return layout.stage, _data(layout), layout.probe, layout.block_names
+    return layout.stage, _data(layout), profile.probe, layout.block_names
 
 
 def _data(layout: StageLayout) -> str:

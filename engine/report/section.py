@@ -117,7 +117,7 @@ def _layer_figure(figure: Figure) -> dict[str, Any]:
     return {
         "plot": Markup(layers_svg(figure)),  # its texts are escaped where they are drawn
         "columns": [
-            f"distance at block {number}" + (" (logits)" if number == last else " (last frozen)") for number in at
+            "distance at the logits" if number == last else f"distance at block {number}" for number in at
         ],
         "rows": [
             {

@@ -56,7 +56,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
             "relative_distance": distances, "block_upper": bounds, "log10_upper": np.array([5.0]),
             "log10_lower": np.array([0.5]),
         }  # fmt: skip
-        profiles[run.id] = Profile(run, layout_of(run, **more), values)
+        layout = layout_of(run, **more)
+        profiles[run.id] = Profile(run, layout, layout.probe, values)
         return run
 
     monkeypatch.setattr(layers, "read_profile", read)
@@ -210,7 +211,7 @@ def test_that_page_and_table_tell_it_and_runs_without_a_profile_are_named(
     files = made(runs, tmp_path / "report")
     page = Page(files["report.html"])
     text = " ".join(page.text.split())
-    assert "distance at block 3 (last frozen)distance at block 5 (logits)" in text
+    assert "distance at block 3distance at the logitslargest bound" in text
     assert (
         "AT, NEFT 1 0.15 0.4 20 in block 4 5 0.5 " in text
         and "<script>alert('x')</script> \"& 1 0.075 0.2 " in text
@@ -259,7 +260,7 @@ def test_that_a_profile_is_the_newest_row_of_the_last_stage_trained(tmp_path: Pa
     ) as file:  # fmt: skip
         for stage, known in (("finetuning", {}), ("finetuning", newest), ("pretraining", {})):
             for table in STAGE_TABLES["finetuning"]:
-                if table.name in ("layers", "bounds"):
+                if table.name in ("layers", "bounds", "probe"):
                     columns = {
                         column.name: np.full(
                             (1, *tail(layout, column)), known.get(column.name, 9), column.dtype
@@ -269,11 +270,9 @@ def test_that_a_profile_is_the_newest_row_of_the_last_stage_trained(tmp_path: Pa
                     file.append(stage, table.name, columns)  # type: ignore[arg-type]
     profile = read_profile(run)
     assert profile is not None and profile.layout.stage == "finetuning"
-    assert profile.values["relative_distance"] == pytest.approx(DISTANCES)
-    assert profile.values["block_upper"] == pytest.approx(BOUNDS)
-    assert (
-        profile.values["log10_upper"] == pytest.approx([5.0]) and profile.values["cka"].tolist() == [9.0] * N
-    )
+    assert profile.probe == PROBE.replace("128", "2"), "distances are of the images in the table of the probe"
+    for name, values in {**newest, "log10_upper": [5.0], "cka": [9.0] * N}.items():
+        assert profile.values[name] == pytest.approx(np.array(values))
 
 
 def test_that_runs_without_a_usable_file_say_why(tmp_path: Path) -> None:
