@@ -73,9 +73,9 @@ class Gallery:
         return _row(self.examples, sample)
 
     def class_title(self, number: int) -> str:
-        """Name of a class, else its number."""
+        """Name of a class, its number where it has none."""
         names = self.layout.class_names
-        return names[number] if 0 <= number < len(names) else f"class {number}"
+        return names[number] if 0 <= number < len(names) else str(number)
 
     def names(self, per: Per) -> tuple[str, ...]:
         """The blocks or weighted layers, from the input."""
@@ -214,6 +214,7 @@ def profile_of(gallery: Gallery | None, sample: int | None, per: Per, measure: M
 class Caption:
     """What stands below the three pictures of an image; predictions are pairs of class and confidence."""
 
+    sample: int
     truth: str
     verdict: Verdict
     before: tuple[str, str]
@@ -227,7 +228,7 @@ class Caption:
             "kept, wrong": "wrong from the start, prediction kept",
             "flipped": "prediction flipped",
         }
-        return f"{self.truth}: clean {before}, adversarial {after}, {told[self.verdict]}"
+        return f"#{self.sample}, true class {self.truth}; clean {before}, adversarial {after}; {told[self.verdict]}"
 
 
 def caption_of(gallery: Gallery, row: int) -> Caption:

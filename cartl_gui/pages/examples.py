@@ -23,7 +23,7 @@ from cartl_gui.plots.sample_distance import SampleDistancePlot
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Selection
 from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
-from engine.config import STAGE_TITLES, StageName
+from engine.config import STAGE_TITLES, STAGES, StageName
 from engine.events import ExamplesAttacked
 
 NO_RUN = (
@@ -219,8 +219,9 @@ class ExamplesPage(QWidget):
 
     # another radius ------------------------------------------------------------------------------------
     def show_attacked(self, event: ExamplesAttacked) -> None:
-        """Show the images of another radius, if they belong to what is shown."""
-        if self.data is None or (event.run_id, event.stage) != (self.data.info.id, self.stage):
+        """Show the images of another radius, if they belong to what is shown and are waited for."""
+        data = self.data
+        if data is None or (event.run_id, event.stage) != (data.info.id, self.stage) or self._asked is None:
             return
         if self._asked == event.epsilon:
             self._asked = None
@@ -282,7 +283,7 @@ class ExamplesPage(QWidget):
             about.append(gallery.attack)
         self._about.setText("  ·  ".join(filter(None, about)))
         self._about.setToolTip("\n".join(filter(None, about)))
-        stages = data.stages() or (self.stage,)
+        stages = tuple(stage for stage in STAGES if stage in data.stages() or stage == self.stage)
         if stages != tuple(self.stage_box.itemData(number) for number in range(self.stage_box.count())):
             self.stage_box.clear()
             for stage in stages:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QPainter, QPen
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QPainter, QPen, QWheelEvent
 from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
@@ -135,6 +135,7 @@ class MosaicPlot(PlotPanel):
         self._rows = np.empty(0, int)
         self._selected: int | None = None
         self._scale_number: int | None = None
+        self._largest = 0.0
         self._shown = (0, 0)
         self.tiling = Tiling.of(1, 1.0, 1, 1)
         super().__init__("Clean, adversarial, difference", "", "", parent=parent)
@@ -195,6 +196,8 @@ class MosaicPlot(PlotPanel):
     def show_gallery(self, gallery: Gallery | None, rows: np.ndarray) -> None:
         """Show these rows of a gallery in this order, as far scrolled as before; None empties the mosaic."""
         self._gallery, self._rows = gallery, rows
+        difference = gallery.examples["difference"] if gallery is not None and len(gallery) else np.zeros(1)
+        self._largest = float(np.nanmax(np.abs(difference), initial=0.0))
         self._draw_again()
 
     def select(self, sample: int | None) -> None:
@@ -228,11 +231,7 @@ class MosaicPlot(PlotPanel):
         choice = self.magnification.currentData()
         if choice != "auto":
             return float(choice)
-        difference = (
-            self._gallery.examples["difference"] if self._gallery and len(self._gallery) else np.zeros(1)
-        )
-        largest = float(np.nanmax(np.abs(difference), initial=0.0))
-        return 0.5 / largest if largest > 0 else 1.0
+        return 0.5 / self._largest if self._largest > 0 else 1.0
 
     # size ----------------------------------------------------------------------------------------------
     def zoom_in(self) -> None:
@@ -301,7 +300,9 @@ class MosaicPlot(PlotPanel):
             xRange=(0, max(1.0, size.width())), yRange=(scroll, scroll + room.height()), padding=0
         )
         step = tiling.scale * tiling.height
-        first, last = int(scroll / step), math.ceil((scroll + room.height()) / step)
+        first, last = int(scroll / step), (scroll + room.height()) / step
+        # A figure on paper has whole tiles only.
+        last = math.ceil(last) if self._follows_theme else max(first + 1, math.floor(last))
         self._shown = first * tiling.columns, min(last * tiling.columns, len(self._rows))
         rows = self._rows[slice(*self._shown)]
         if self._gallery is None or not len(rows):
@@ -402,7 +403,7 @@ class MosaicPlot(PlotPanel):
                 self._labels.update()
             elif kind == QEvent.Type.KeyPress and isinstance(event, QKeyEvent) and self._key_pressed(event):
                 return True
-        elif kind == QEvent.Type.Wheel:
+        elif isinstance(event, QWheelEvent):
             if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
                 self._zoom(1 if event.angleDelta().y() > 0 else -1)
             else:

@@ -98,12 +98,12 @@ class SampleDistancePlot(PlotPanel):
     @property
     def measure(self) -> Measure:
         """What is drawn upwards."""
-        return self.measure_box.currentData()  # type: ignore[no-any-return]
+        return self.measure_box.currentData()
 
     @property
     def per(self) -> Per:
         """What is drawn to the right."""
-        return self._group.checkedButton().property("per")  # type: ignore[no-any-return]
+        return self._group.checkedButton().property("per")
 
     def show_sample(self, gallery: Gallery | None, sample: int | None) -> None:
         """Show an image of a gallery; without one mean and spread alone."""
@@ -123,7 +123,6 @@ class SampleDistancePlot(PlotPanel):
                 self.measure_box.setCurrentIndex(other.measure_box.currentIndex())
             self.per_buttons[other.per].setChecked(True)
             self.show_sample(other._gallery, other._sample)
-            self.select(other._place)
 
     def consume(self, _data: RunData, _stage: StageName) -> None:
         """Nothing: the page shows an image of a gallery."""
@@ -312,9 +311,9 @@ class SampleDistancePlot(PlotPanel):
         return super().eventFilter(watched, event)
 
     def _clicked(self, event: object) -> None:
-        point = self.view.mapSceneToView(event.scenePos())  # type: ignore[attr-defined]
-        index = round(point.x()) - 1
-        if 0 <= index < len(self._profile.mean) and self.view.sceneBoundingRect().contains(event.scenePos()):  # type: ignore[attr-defined]
+        place: QPointF = event.scenePos()  # type: ignore[attr-defined]
+        index = round(self.view.mapSceneToView(place).x()) - 1
+        if 0 <= index < len(self._profile.mean) and self.view.sceneBoundingRect().contains(place):
             self._choose(index)
 
     def _choose(self, index: int) -> None:

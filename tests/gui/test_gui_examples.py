@@ -539,6 +539,12 @@ def test_that_only_the_newest_answer_ends_the_waiting_and_answers_for_others_are
     assert shown.said() == "Computing…"
     shown.page.show_attacked(attacked(24 / 255))
     assert shown.said().startswith("Attacked anew")
+    shown.page._ask(20 / 255)
+    shown.page.show_recorded()
+    shown.page.show_attacked(attacked(20 / 255))
+    assert shown.said().startswith("Recorded")
+    shown.page._ask(24 / 255)
+    shown.page.show_attacked(attacked(24 / 255))
     shown.page.show_run(run(), "finetuning")
     assert shown.said().startswith("Recorded")
 
