@@ -135,7 +135,7 @@ def sample_text(data: RunData, sample: int | None) -> str:
     layout = data.layouts.get("attack")
     names = layout.class_names if layout is not None else ()
     label = int(cells["label"])
-    image = f"Image #{sample}, true {names[label] if label < len(names) else f'class {label}'}"
+    image = f"Image #{sample}, true class {names[label] if label < len(names) else label}"
     if not cells["clean_correct" if samples else "correct"]:
         return f"{image}: misclassified without any attack"
     if samples:

@@ -244,9 +244,7 @@ def caption_of(gallery: Gallery, row: int) -> Caption:
     verdict: Verdict = "kept" if cells["clean_prediction"] == cells["label"] else "kept, wrong"
     if cells["adversarial_prediction"] != cells["clean_prediction"]:
         verdict = "flipped"
-    return Caption(
-        f"#{cells['sample']} true {gallery.class_title(int(cells['label']))}", verdict, before, after
-    )
+    return Caption(int(cells["sample"]), gallery.class_title(int(cells["label"])), verdict, before, after)
 
 
 def count_text(gallery: Gallery) -> str:

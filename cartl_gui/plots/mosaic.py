@@ -515,7 +515,8 @@ class _Labels(pg.GraphicsObject):
         painter.drawText(first, flags | Qt.AlignmentFlag.AlignRight, mark)
         painter.setPen(QColor(colours.text))
         room = max(0.0, width - metrics.horizontalAdvance(mark) - 6)
-        painter.drawText(first, flags, metrics.elidedText(caption.truth, Qt.TextElideMode.ElideRight, room))
+        truth = f"#{caption.sample} true: {caption.truth}"
+        painter.drawText(first, flags, metrics.elidedText(truth, Qt.TextElideMode.ElideRight, room))
         painter.setPen(QColor(colours.muted))
         painter.drawText(second, flags, predictions)
 

@@ -251,13 +251,13 @@ def test_that_labels_tell_classes_confidences_and_verdict_in_words() -> None:
     for row, verdict in ((int(FLIPPED.argmax()), "flipped"), (2, "kept"), (wrong, "kept, wrong")):
         caption = view.caption_of(gallery, row)
         assert caption.verdict == verdict
-        assert caption.truth == f"#{SAMPLES[row]} true {CLASSES[table['label'][row]]}"
+        assert (caption.sample, caption.truth) == (SAMPLES[row], CLASSES[table["label"][row]])
         assert caption.before == (
             CLASSES[table["clean_prediction"][row]], f"{100 * table['clean_confidence'][row]:.0f} %"
         )  # fmt: skip
         assert CLASSES[table["adversarial_prediction"][row]] in caption.sentence()
     nameless = replace(gallery, layout=replace(LAYOUT, class_names=()))
-    assert view.caption_of(nameless, 3).truth == f"#{SAMPLES[3]} true class {table['label'][3]}"
+    assert view.caption_of(nameless, 3).truth == str(table["label"][3])
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_that_a_click_selects_an_image_for_all_pages_and_shows_its_curve(shown: 
     assert told == [SAMPLES[3]] and shown.selection.sample == SAMPLES[3]
     curve = shown.page.distance
     np.testing.assert_allclose(curve._own.y, TABLES["probe"]["distance"][3], rtol=1e-6)
-    assert f"#{SAMPLES[3]} true {CLASSES[3]}" in shown.page.mosaic._note.text()
+    assert f"#{SAMPLES[3]}, true class {CLASSES[3]}; clean" in shown.page.mosaic._note.text()
     assert shown.page.mosaic.widget.accessibleDescription() == shown.page.mosaic._note.text()
     assert str(SAMPLES[3]) in curve.title
 
