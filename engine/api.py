@@ -13,8 +13,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -24,8 +25,10 @@ import platformdirs
 
 from engine.config import (
     AttackConfig,
+    CheckpointConfig,
     ComparisonConfig,
     DataConfig,
+    DeviceName,
     ImportConfig,
     StageName,
     StudyConfig,
@@ -37,7 +40,6 @@ from engine.errors import (
     CheckpointError,
     ConfigError,
     DamagedFileError,
-    Problem,
     StoreError,
     UntrustedFileError,
 )
@@ -47,6 +49,7 @@ from engine.events import (
     EngineReady,
     Exported,
     LogAdded,
+    NetworkInspected,
     QueueEmpty,
     RequestFailed,
     RunChanged,
@@ -57,20 +60,20 @@ from engine.events import (
     RunState,
     WeightsRecognised,
 )
+from engine.references import References, RunKey
 from engine.results import results_of, study_runs
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from engine.report import StudySource
+    from engine.report.inspection import Inspection
     from engine.runner import Runner
 
 
-#: What identifies a run within a study: its name and its seed.
-RunKey = tuple[str, int]
-
 #: Names of requests that a caller tells apart by their `RequestFailed`.
 RECOGNISING, IMPORTING = "recognise the checkpoint", "import the checkpoint"
+INSPECTING, ATTACKING_EXAMPLES = "inspect the network", "attack the examples"
 
 
 def default_workspace() -> Path:
@@ -113,6 +116,7 @@ class Session:
         self.workspace = workspace
         self.events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
         self._workspace = Workspace(workspace)
+        self._references = References(self._workspace)
         self._control = RunControl()
         self._wake = threading.Condition()
         self._queue: deque[str] = deque()
@@ -122,6 +126,10 @@ class Session:
         self._closing = False
         self._engine = threading.Thread(target=self._work, name="engine", daemon=True)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
+        self._inspector = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-inspector")
+        self._inspection, self._gallery = RunControl(), RunControl()
+        # Held by what computes on the chosen device; whoever finds it taken computes on the CPU beside it.
+        self._device_in_use = threading.Lock()
 
     def open(self) -> None:
         """Take the workspace's lock, post `RunsListed`, start the threads; `EngineReady` follows once torch is in.
@@ -152,8 +160,8 @@ class Session:
             ConfigError: a run starts from something that does not exist or does not fit.
             StoreError: the workspace is read-only or cannot be written.
         """
-        parents = self._parents(study)
-        earlier = self._earlier(study, parents) if resume else {}
+        parents = self._references.parents(study)
+        earlier = self._references.earlier(study, parents) if resume else {}
         made: dict[RunKey, RunInfo] = {}
         for run in study.runs:
             key = (run.name, run.seed)
@@ -182,8 +190,8 @@ class Session:
             ConfigError: a run starts from something that does not exist or does not fit.
             StoreError: the workspace cannot be read.
         """
-        parents = self._parents(study)
-        earlier = self._earlier(study, parents) if resume else {}
+        parents = self._references.parents(study)
+        earlier = self._references.earlier(study, parents) if resume else {}
         return [earlier.get((run.name, run.seed)) for run in study.runs]
 
     def pause(self) -> None:
@@ -254,21 +262,69 @@ class Session:
         """Read a run's files; answers with `RunOpened` or `RequestFailed`."""
         self._ask("open the run", lambda: RunOpened(self._record(run_id)))
 
-    def inspect_weights(self, path: Path, attack: AttackConfig, data: DataConfig | None = None) -> None:
-        """Measure a weights file block by block on test images; answers with `RunOpened` or `RequestFailed`.
+    def inspect(
+        self,
+        target: str,
+        *,
+        stage: StageName | None = None,
+        attack: AttackConfig | None = None,
+        data: DataConfig | None = None,
+        checkpoint: CheckpointConfig | None = None,
+        images: int = 256,
+    ) -> None:
+        """Measure a network block by block and layer by layer, with care; one at a time.
+
+        Posts `InspectionProgress`; answers with `NetworkInspected` or `RequestFailed`.
 
         Args:
-            path: weights written by this program.
-            attack: makes the adversarial images.
+            target: id or folder of a run, or a file with weights of this program or of another.
+            stage: of a run, the training stage after which it is looked at; its newest weights if None.
+            attack: makes the adversarial images; the run's own if None, else PGD with its defaults.
             data: the images; those the network was last trained on if None.
+            checkpoint: what a file cannot tell about itself.
+            images: how many test images.
         """
 
-        def inspect() -> EngineEvent:
-            from engine.inspection.weights import inspect_weights
+        def inspect(control: RunControl, device: DeviceName) -> EngineEvent:
+            from engine.inspection.networks import Subject, inspect_network
 
-            return RunOpened(inspect_weights(path, attack, data=data, data_root=data_folder()))
+            run_id = self._references.run_named(target)
+            if run_id:
+                folder = self._workspace.folder(run_id)
+                path, info = self._references.weights_after(folder, stage), folder.info()
+                subject = Subject(path, info, checkpoint or folder.config.checkpoint)
+            else:
+                subject = Subject(Path(target), None, checkpoint)
+            record = inspect_network(
+                subject, attack, data=data, count=images, data_root=data_folder(), device=device, control=control,
+                tell=self.events.put,
+            )  # fmt: skip
+            return NetworkInspected(record)
 
-        self._ask("inspect the weights", inspect)
+        self._inspection = self._ask_cancellable(
+            INSPECTING, inspect, NetworkInspected(None), self._inspection
+        )
+
+    def cancel_inspection(self) -> None:
+        """End `inspect` early; it answers `NetworkInspected(None)`."""
+        self._inspection.request("stop")
+
+    def attack_examples(self, run_id: str, stage: StageName, epsilon: float) -> None:
+        """Attack the images of a stage's gallery anew within another radius (input units).
+
+        Answers with `ExamplesAttacked` or `RequestFailed`; a request that a newer one overtakes gets no answer.
+        """
+
+        def attack(control: RunControl, device: DeviceName) -> EngineEvent:
+            from engine.inspection.networks import Subject, attack_examples
+
+            folder = self._workspace.folder(run_id)
+            path = self._references.weights_after(folder, stage)
+            subject = Subject(path, folder.info(), folder.config.checkpoint)
+            record = self._record(run_id)
+            return attack_examples(subject, record, stage, epsilon=epsilon, device=device, control=control)
+
+        self._gallery = self._ask_cancellable(ATTACKING_EXAMPLES, attack, None, self._gallery)
 
     def recognise_weights(self, path: Path) -> None:
         """Tell what a checkpoint of the CARTL authors' code is; answers with `WeightsRecognised` or `RequestFailed`."""
@@ -325,6 +381,30 @@ class Session:
 
         self._ask("export the tables", export)
 
+    def export_inspection(
+        self,
+        inspection: Inspection,
+        destination: Path,
+        *,
+        other: Inspection | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the last look at a network, or its comparison with another; answers with `Exported` or `RequestFailed`.
+
+        Args:
+            inspection: the network.
+            destination: a folder, or a file that ends in .json or .h5; a comparison goes to .json or .csv.
+            other: the network to compare it with.
+            overwrite: replace what is there.
+        """
+
+        def export() -> EngineEvent:
+            from engine.report.inspection import write_inspection
+
+            return Exported(str(write_inspection(inspection, destination, other=other, overwrite=overwrite)))
+
+        self._ask("export the inspection", export)
+
     def export_report(
         self,
         study: str,
@@ -364,139 +444,64 @@ class Session:
             self._closing = True
             self._control.request("pause")
             self._wake.notify_all()
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._inspection.request("stop")
+        self._gallery.request("stop")
+        for pool in (self._reader, self._inspector):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._engine.ident is not None:
             self._engine.join(timeout)
         self._workspace.unlock()
         return not self._engine.is_alive()
 
-    # What a study refers to.
-
     def _require_lock(self) -> None:
         if not self._workspace.writable:
             raise StoreError("the workspace is open for reading only; another program writes to it")
 
-    def _parents(self, study: StudyConfig) -> dict[RunKey, RunKey | str]:
-        """For each run that starts from another: that one's name and seed in the study, or its id in the workspace."""
-        parents: dict[RunKey, RunKey | str] = {}
-        problems = []
-        seen: set[RunKey] = set()
-        for run in study.runs:
-            key, start = (run.name, run.seed), run.start_from
-            parent = study.parent_of(run)
-            if parent is not None and (parent.name, parent.seed) in seen:
-                parents[key] = (parent.name, parent.seed)
-            elif start:
-                found = self._run_named(start)
-                if found:
-                    parents[key] = found
-                elif not Path(start).is_file():
-                    seeds = [other.seed for other in study.cells.get(start, ()) if start != run.name]
-                    listed = ", ".join(map(str, seeds))
-                    if parent is not None:
-                        problem = f"{start!r} with seed {parent.seed} stands later in the study; move it up"
-                    elif seeds:
-                        problem = f"{start!r} has the seeds {listed} and not {run.seed}; give it this one too"
-                    else:
-                        problem = (
-                            f"there is no run earlier in the study, no run of the workspace and no file {start!r}; "
-                            "`cartl runs` lists the runs"
-                        )
-                    problems.append(Problem(f"runs.{run.name}.start_from", problem))
-            if run.checkpoint is not None and key in parents:
-                reason = f"{start!r} is a run, which says all about its network; leave the checkpoint out"
-                problems.append(Problem(f"runs.{run.name}.checkpoint", reason))
-            seen.add(key)
-        if problems:
-            raise ConfigError(list(dict.fromkeys(problems)))
-        return parents
-
-    def _run_named(self, text: str) -> str:
-        """The id of the run that has this id or folder; "" if none has."""
-        try:
-            return self._workspace.folder(text).id
-        except StoreError:
-            path = Path(text)
-            inside = path.is_dir() and path.resolve().parent == self._workspace.runs_path.resolve()
-            return path.resolve().name if inside else ""
-
-    def _earlier(self, study: StudyConfig, parents: Mapping[RunKey, RunKey | str]) -> dict[RunKey, RunInfo]:
-        """Runs of the workspace with a study's title, names, settings and parents; finished ones first, then newer."""
-        listed = [info for info in self._workspace.runs() if info.study == study.title]
-        listed.sort(key=lambda info: info.state != "finished")
-        found: dict[RunKey, RunInfo] = {}
-        for run in study.runs:
-            parent = parents.get((run.name, run.seed), "")
-            if not isinstance(parent, str):
-                if parent not in found:
-                    continue  # it is made anew, so what was trained from an older one does not belong to it
-                parent = found[parent].id
-            for info in listed:
-                if info.config == run and info.parent == parent:
-                    found[(run.name, run.seed)] = info
-                    break
-        return found
-
-    def _parent_weights(self, folder: RunFolder) -> Path | None:
-        """The weights a run starts from, None if it pre-trains.
-
-        Raises:
-            CheckpointError: the run it starts from has none yet.
-        """
-        config = folder.config
-        if not config.start_from:
-            return None
-        if not folder.parent:
-            return Path(config.start_from)
-        parent = self._workspace.folder(folder.parent)
-        found = self._weights_of(parent)
-        if found is None:
-            raise CheckpointError(
-                f"{config.name} starts from {parent.config.name}, which has no weights yet "
-                f"({parent.info().state}); finish that run first"
-            )
-        return found
-
-    def _weights_of(self, folder: RunFolder) -> Path | None:
-        """The newest weights of a run, those that it attacks if it trains nothing; None if there are none yet."""
-        for stage in reversed(folder.config.stages):
-            if folder.weights_path(stage).exists():
-                return folder.weights_path(stage)
-        trains = {"pretraining", "finetuning"} & set(folder.config.stages)
-        return None if trains else self._parent_weights(folder)
-
-    def _surrogate_weights(self, folder: RunFolder) -> Path | None:
-        """The weights on which a transferred attack is made, None for any other attack.
-
-        Raises:
-            CheckpointError: there is no such run or file, or the run has none yet.
-        """
-        attack = folder.config.attack
-        if attack is None or not attack.applies("surrogate"):
-            return None
-        run_id = self._run_named(attack.surrogate)
-        path = self._weights_of(self._workspace.folder(run_id)) if run_id else Path(attack.surrogate)
-        if path is None or not path.is_file():
-            raise CheckpointError(
-                f"the perturbations are to be made on {attack.surrogate}, but there is no such run with weights and no "
-                "such file; `cartl runs` lists the runs"
-            )
-        return path
-
     # Answering from the reader thread.
 
     def _ask(self, request: str, answer: Callable[[], EngineEvent]) -> None:
-        def work() -> None:
-            try:
-                self.events.put(answer())
-            except ConfigError as error:
-                self.events.put(RequestFailed(request, str(error), problems=error.problems))
-            except CartlError as error:
-                self.events.put(RequestFailed(request, str(error)))
-            except Exception as error:
-                self.events.put(RequestFailed(request, _unexpected(error), traceback.format_exc()))
+        self._reader.submit(self._answer, request, answer)
 
-        self._reader.submit(work)
+    def _answer(self, request: str, answer: Callable[[], EngineEvent]) -> None:
+        try:
+            self.events.put(answer())
+        except Interrupted:
+            raise
+        except ConfigError as error:
+            self.events.put(RequestFailed(request, str(error), problems=error.problems))
+        except CartlError as error:
+            self.events.put(RequestFailed(request, str(error)))
+        except Exception as error:
+            self.events.put(RequestFailed(request, _unexpected(error), traceback.format_exc()))
+
+    def _ask_cancellable(
+        self,
+        request: str,
+        answer: Callable[[RunControl, DeviceName], EngineEvent],
+        cancelled: EngineEvent | None,
+        before: RunControl,
+    ) -> RunControl:
+        """Ask for something that takes long, in place of what was asked `before`; returns what cancels it."""
+        before.request("stop")
+        control = RunControl()
+
+        def work() -> None:
+            from engine.device import beside_a_run
+
+            is_free = self._device_in_use.acquire(blocking=False)
+            try:
+                control.check()
+                with nullcontext() if is_free else beside_a_run():
+                    self._answer(request, lambda: answer(control, "auto" if is_free else "cpu"))
+            except Interrupted:
+                if cancelled is not None:
+                    self.events.put(cancelled)
+            finally:
+                if is_free:
+                    self._device_in_use.release()
+
+        self._inspector.submit(work)
+        return control
 
     def _record(self, run_id: str) -> RunRecord:
         runner = self._runner
@@ -529,7 +534,8 @@ class Session:
                 run_id = self._queue.popleft()
                 self._running = run_id
                 self._control.clear()
-            self._carry_out(run_id)
+            with self._device_in_use:
+                self._carry_out(run_id)
 
     def _carry_out(self, run_id: str) -> None:
         """Take one run as far as it goes; whatever happens, it ends with a state and a reason."""
@@ -538,7 +544,7 @@ class Session:
             from engine.runner import Runner
 
             self._runner = Runner(
-                folder, self._parent_weights(folder), surrogate_weights=self._surrogate_weights(folder),
+                folder, self._references.parent_weights(folder), surrogate_weights=self._references.surrogate_weights(folder),
                 data_root=data_folder(), control=self._control, emit=self.events.put,
             )  # fmt: skip
             self._runner.run()

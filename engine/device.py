@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from engine.errors import DeviceError
 from engine.events import DeviceReport
 
 GIB = 2**30
+_thread = threading.local()
 
 
 def report() -> DeviceReport:
@@ -61,8 +63,22 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
+def beside_a_run() -> Iterator[None]:
+    """Compute on the CPU in this thread while another one may train: switches of the whole process stay as they are."""
+    _thread.on_cpu = True
+    try:
+        yield
+    finally:
+        _thread.on_cpu = False
+
+
+@contextmanager
 def exact_float32() -> Iterator[None]:
     """Switch TF32 and autocast off: evaluations and measurements are made in full float32."""
+    if getattr(_thread, "on_cpu", False):
+        with torch.autocast("cpu", enabled=False):
+            yield
+        return
     cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:

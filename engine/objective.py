@@ -43,6 +43,7 @@ class Loss:
         correct: number of images, of those trained on, that are classified correctly.
         penalty: the method's second term as it enters `total`.
         penalty_unweighted: the same without its weight, mean over the batch.
+        adversarial: [B, 3, H, W] the batch as the method's attack changed it, where it has one.
     """
 
     total: Tensor
@@ -50,6 +51,7 @@ class Loss:
     correct: Tensor
     penalty: Tensor | None = None
     penalty_unweighted: Tensor | None = None
+    adversarial: Tensor | None = None
 
 
 class Objective(ABC):

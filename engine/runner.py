@@ -74,6 +74,7 @@ class Runner:
         self._file_lock = threading.Lock()
         self._domains: dict[DataConfig, Domain] = {}
         self._stages: dict[StageName, Stage] = {}
+        self._shown: dict[tuple[StageName, TableName], Columns] = {}
         self._shares: dict[StageName, float] = {}
         self._began = self._updated = self._beaten = time.monotonic()
         self._seconds_before = self.info.seconds
@@ -115,6 +116,12 @@ class Runner:
         with self._file_lock:
             if self.file is not None:
                 self.file.append(stage, table, columns)
+        self._shown.pop((stage, table), None)
+        self.emit(RowsAdded(self.info.id, stage, table, columns))
+
+    def show(self, stage: StageName, table: TableName, columns: Columns) -> None:
+        """Tell about a whole table that will be replaced, without writing it."""
+        self._shown[stage, table] = columns
         self.emit(RowsAdded(self.info.id, stage, table, columns))
 
     def checkpoint(self, stage: StageName, step: int, state: dict[str, Any]) -> None:
@@ -128,6 +135,8 @@ class Runner:
         """Everything measured so far, from memory; may be called from another thread."""
         with self._file_lock:
             tables = self.file.rows() if self.file is not None else {}
+        for (stage, table), columns in self._shown.copy().items():
+            tables[stage] = tables.get(stage, {}) | {table: dict(columns)}
         return RunRecord(
             run=self.info,
             layouts={name: stage.layout for name, stage in self._stages.items()},

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from engine.config import DataConfig, RunConfig, StageName
+from engine.config import DataConfig, ModelConfig, RunConfig, StageName
 from engine.control import RunControl
 from engine.data import Domain
 from engine.errors import CheckpointError
@@ -85,6 +85,15 @@ def weights_before(host: Host, stage: StageName) -> tuple[dict[str, Tensor], Mod
     spec = ModelSpec.from_metadata(metadata)
     require_model(host, spec, path)
     return tensors, spec
+
+
+def model_config(host: Host) -> ModelConfig:
+    """The network that a run trains: as the settings say, else that of the weights it starts from.
+
+    Raises:
+        CheckpointError: these cannot be read.
+    """
+    return host.config.model or weights_before(host, "finetuning")[1].config
 
 
 def require_model(host: Host, spec: ModelSpec, path: Path) -> None:

@@ -18,6 +18,7 @@ from engine.config.model import ModelConfig
 from engine.config.run import (
     STAGE_TITLES,
     STAGES,
+    DeviceName,
     InspectionConfig,
     MachineConfig,
     RunConfig,
@@ -57,6 +58,7 @@ __all__ = [
     "ComparisonConfig",
     "ComparisonMeasure",
     "DataConfig",
+    "DeviceName",
     "FinetuningConfig",
     "ImportConfig",
     "InspectionConfig",

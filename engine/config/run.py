@@ -58,12 +58,14 @@ class InspectionConfig(Settings):
     )  # fmt: skip
 
 
+#: Where to compute.
+DeviceName = Literal["auto", "cuda", "mps", "cpu"]
+
+
 class MachineConfig(Settings):
     """Where and how the run computes."""
 
-    device: Literal["auto", "cuda", "mps", "cpu"] = setting(
-        "auto", "Device", "auto takes CUDA, then MPS, then the CPU."
-    )
+    device: DeviceName = setting("auto", "Device", "auto takes CUDA, then MPS, then the CPU.")
     precision: Literal["float32", "bfloat16"] = setting(
         "float32",
         "Precision",

@@ -26,11 +26,13 @@ from engine.events import (
     StageLayout,
     TableName,
 )
+from engine.inspection.graph import Graph, trace
+from engine.inspection.rows import look, names_of, probe_table
 from engine.loading import LoadedNetwork, load_network
-from engine.models import BlockwiseModel
+from engine.models import BlockwiseModel, build_skeleton
 from engine.models.folding import folded
 from engine.randomness import generator
-from engine.stages import Host, path_before, place_on, require_model
+from engine.stages import Host, model_config, path_before, place_on, require_model
 from engine.statistics import wilson
 from engine.wording import percent
 
@@ -51,9 +53,10 @@ class AttackStage:
         samples = min(config.samples or len(domain.test), len(domain.test))
         self.plan = Plan(config, len(domain.class_names))
         title = f"{self.plan.title} on {samples} test images of {domain.title}"
+        size = domain.test.images.shape[-1]
         self.layout = StageLayout(
-            "attack", title, samples=samples, points=self.plan.points, image_size=domain.test.images.shape[-1],
-            class_names=domain.class_names,
+            "attack", title, samples=samples, points=self.plan.points, image_size=size,
+            class_names=domain.class_names, **names_of(self._structure(host, len(domain.class_names), size)),
         )  # fmt: skip
         self.cost = self.plan.cost(samples)
 
@@ -150,6 +153,8 @@ class AttackStage:
             host.rows("attack", "sweep", rows)
         if len(examples["sample"]):
             host.rows("attack", "examples", examples)
+            if self.layout.layer_names:
+                host.rows("attack", "probe", self._distances(host, evaluation.judge, examples))
         host.rows("attack", "samples", ledger.verdicts())
         any_step = ledger.robust_at_any_step() if evaluation.any_step else None
         return AttackResult(
@@ -165,6 +170,28 @@ class AttackStage:
             warnings=merged((*warnings, *later)),
             notes=notes,
         )
+
+    def _distances(self, host: Host, network: nn.Module, examples: Columns) -> dict[str, np.ndarray]:
+        """How far the attack moved the features of the examples."""
+        images, adversarial, labels, clean, attacked = (
+            torch.from_numpy(np.asarray(examples[name])).to(host.device)
+            for name in ("clean", "adversarial", "label", "clean_prediction", "adversarial_prediction")
+        )
+        graph = trace(network, images[:1])
+        pairs = look(network, graph, images, adversarial, batch_size=EXAMINED)
+        return probe_table(
+            graph, pairs, samples=examples["sample"], labels=labels, predictions=(clean, attacked)
+        )
+
+    def _structure(self, host: Host, num_classes: int, image_size: int) -> Graph:
+        """The attacked network's blocks and layers, known before it is trained."""
+        if host.config.pretraining is not None or host.config.finetuning is not None:
+            network: nn.Module = build_skeleton(model_config(host), num_classes)
+            device = torch.device("meta")
+        else:
+            network = load_network(path_before(host, "attack"), host.config.checkpoint).module
+            device = torch.device("cpu")
+        return trace(network, torch.zeros(1, 3, image_size, image_size, device=device))
 
     def _trained_on(self, host: Host) -> DataConfig:
         """The data that the weights were last trained on, where the settings name none."""

@@ -23,7 +23,7 @@ class AdversarialTraining(Pretraining):
         """CE(f(x_adv), y)."""
         adversarial = self.examples(model, images, labels, context)
         cross_entropy, correct = classification(model(adversarial), labels)
-        return Loss(cross_entropy, cross_entropy, correct)
+        return Loss(cross_entropy, cross_entropy, correct, adversarial=adversarial)
 
     def examples(self, model: BlockwiseModel, images: Tensor, labels: Tensor, context: StepContext) -> Tensor:
         """The batch's adversarial images at the ramp's present strength."""

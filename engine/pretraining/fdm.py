@@ -39,4 +39,4 @@ class FeatureDistanceMinimisation(AdversarialTraining):
         cross_entropy, correct = classification(logits, labels)
         distances = feature_distance(adversarial_feature, clean_feature)
         penalty = self.config.feature_weight * distances.sum()
-        return Loss(cross_entropy + penalty, cross_entropy, correct, penalty, distances.mean())
+        return Loss(cross_entropy + penalty, cross_entropy, correct, penalty, distances.mean(), adversarial)

@@ -39,7 +39,7 @@ class Trades(AdversarialTraining):
         correct = (adversarial_logits.detach().argmax(1) == labels).sum()
         divergence = prediction_divergence(adversarial_logits, clean_logits).mean()
         penalty = self.config.kl_weight * divergence
-        return Loss(cross_entropy + penalty, cross_entropy, correct, penalty, divergence)
+        return Loss(cross_entropy + penalty, cross_entropy, correct, penalty, divergence, adversarial)
 
     def examples(self, model: BlockwiseModel, images: Tensor, labels: Tensor, context: StepContext) -> Tensor:
         """Images of the batch whose prediction PGD has moved as far as it can from the clean one."""

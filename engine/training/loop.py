@@ -18,16 +18,16 @@ from torch import Tensor
 from engine.config import InspectionConfig, MachineConfig, StageName, TrainingConfig
 from engine.control import Interrupted, RunControl
 from engine.data import Augmenter, Batch, ImageSet, batches, steps_per_epoch
-from engine.device import autocast, exact_float32
+from engine.device import autocast
 from engine.errors import CheckpointError, DivergedError
 from engine.evaluation.probe import Probe
 from engine.events import Columns, TableName
-from engine.inspection.layers import measure
 from engine.models.base import BlockwiseModel
 from engine.models.spec import load_state
 from engine.objective import Loss, Objective, StepContext
 from engine.randomness import stream_seed
 from engine.statistics import wilson
+from engine.training.observer import Observer
 from engine.training.schedule import learning_rate, ramp
 from engine.training.selection import Averager, Selection
 
@@ -37,6 +37,8 @@ BLOCK_SECONDS = 1.0
 #: An epoch's end is a checkpoint only if the last one is at least this old.
 CHECKPOINT_SECONDS = 10.0
 
+#: What a training records.
+_TABLES: tuple[TableName, ...] = ("steps", "epochs", "layers", "bounds", "profile", "probe", "examples")
 _GATHERED = ("loss", "cross_entropy", "penalty", "penalty_unweighted", "correct")
 
 
@@ -45,6 +47,9 @@ class Recorder(Protocol):
 
     def rows(self, stage: StageName, table: TableName, columns: Columns) -> None:
         """Take new rows of a table."""
+
+    def show(self, stage: StageName, table: TableName, columns: Columns) -> None:
+        """Show a whole table that will be replaced; it is not written down."""
 
     def checkpoint(self, stage: StageName, step: int, state: dict[str, Any]) -> None:
         """Keep all that is needed to go on from this step."""
@@ -98,8 +103,12 @@ class Trainer:
         self._block_began = self._checkpointed = time.monotonic()
         self._seconds_before, self._began = 0.0, time.monotonic()
         self.step = 0
-        self.rows = {"steps": 0, "epochs": 0, "layers": 0}
+        self.rows: dict[TableName, int] = dict.fromkeys(_TABLES, 0)
         self._measured_at = -1
+        self.observer = Observer(
+            stage, probe, inspection=inspection, seed=seed, control=control, record=self._record,
+            show=lambda table, columns: recorder.show(stage, table, columns),
+        )  # fmt: skip
 
     def run(self) -> None:
         """Train to the end of the last epoch, or to that after which patience ends.
@@ -113,6 +122,8 @@ class Trainer:
             self._inspect_if_due()
             while self.step < self.total_steps and not self.selection.exhausted:
                 self._epoch()
+            self._flush()
+            self.observer.conclude(self.watched, self.step, self._epochs(), seconds=self._seconds())
         except Interrupted:
             self._flush()
             self._save()
@@ -141,6 +152,7 @@ class Trainer:
             "seen": self._seen,
             "seconds": self._seconds(),
             "measured_at": self._measured_at,
+            "observer": self.observer.state(),
             "averaged": self._averager.model.state_dict() if self._averager else None,
             "selection": self.selection.state(),
         }
@@ -151,7 +163,7 @@ class Trainer:
         Raises:
             CheckpointError: a part is missing or does not fit; it is named.
         """
-        missing = self.state().keys() - state.keys() - {"averaged", "selection"}
+        missing = self.state().keys() - state.keys() - {"averaged", "selection", "observer"}
         if missing:
             raise CheckpointError(
                 f"the checkpoint lacks {', '.join(sorted(missing))}; use an earlier checkpoint"
@@ -162,11 +174,13 @@ class Trainer:
         except (ValueError, KeyError) as error:
             raise CheckpointError(f"the checkpoint's optimiser does not fit: {error}") from error
         self.step = int(state["step"])
-        self.rows = {name: int(state["rows"][name]) for name in self.rows}
+        self.rows = {name: int(state["rows"].get(name, 0)) for name in self.rows}
         self._correct.fill_(int(state["correct"]))
         self._seen = int(state["seen"])
         self._seconds_before = float(state["seconds"])
         self._measured_at = int(state["measured_at"])
+        if state.get("observer"):
+            self.observer.load_state(state["observer"])
         if self._averager and state.get("averaged"):
             load_state(self._averager.model, dict(state["averaged"]))
         if state.get("selection"):
@@ -182,6 +196,7 @@ class Trainer:
             self._train_on(batch)
             if self.step % self.steps_per_epoch:
                 self._inspect_if_due()
+                self._sample_if_due()
             if time.monotonic() - self._checkpointed > self.machine.checkpoint_minutes * 60:
                 self._flush()
                 self._save()
@@ -197,6 +212,7 @@ class Trainer:
         context = StepContext(share, self._streams["attack"], self.control.check)
         with autocast(self.device, self.machine):
             loss = self.objective.loss(self.model, self._laid_out(images), batch.labels, context)
+        self.observer.take(images, loss.adversarial)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
@@ -259,33 +275,24 @@ class Trainer:
         if self._measured_at == self.step or not (ends_epoch or (every and self.step % every == 0)):
             return
         self._flush()
-        images, verdict = self.probe.look(self.watched, self.control)
-        measured = min(self.inspection.probe_size, len(images))
-        with exact_float32():
-            layers = measure(
-                self.watched,
-                images[:measured],
-                verdict.adversarial[:measured],
-                batch_size=self.probe.batch_size,
-            )
+        verdict = self.observer.look(self.watched, self.step, self._epochs())
         if ends_epoch and self.step:
             self._record_epoch(
                 clean=int((verdict.clean_prediction == self.probe.images.labels).sum()),
                 robust=int(verdict.robust.sum()),
-                count=len(images),
+                count=len(verdict.robust),
             )
-        row = {
-            "step": [self.step],
-            "epoch": [self.step / self.steps_per_epoch],
-            "distance": [layers.distance],
-            "spectral_norm": [layers.spectral_norm],
-            "layer_spectral_norm": [layers.layer_spectral_norm],
-        }
-        self._record("layers", {name: np.array(value) for name, value in row.items()})
         self._measured_at = self.step
         self._block_began = time.monotonic()
         if ends_epoch and time.monotonic() - self._checkpointed > CHECKPOINT_SECONDS:
             self._save()
+
+    def _sample_if_due(self) -> None:
+        """Measure Lipschitz bounds if that fits into their share of the time."""
+        if self.observer.is_due(self._seconds()):
+            self._flush()
+            self.observer.sample(self.watched, self.step, self._epochs(), seconds=self._seconds())
+            self._block_began = time.monotonic()
 
     def _record_epoch(self, *, clean: int, robust: int, count: int) -> None:
         row = {
@@ -310,13 +317,16 @@ class Trainer:
         self._seen = 0
         self._record("epochs", {name: np.array([value]) for name, value in row.items()})
 
-    def _record(self, table: TableName, columns: dict[str, np.ndarray]) -> None:
+    def _record(self, table: TableName, columns: Columns) -> None:
         self.rows[table] += len(next(iter(columns.values())))
         self.recorder.rows(self.stage, table, columns)
 
     def _save(self) -> None:
         self._checkpointed = time.monotonic()
         self.recorder.checkpoint(self.stage, self.step, self.state())
+
+    def _epochs(self) -> float:
+        return self.step / self.steps_per_epoch
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began

@@ -8,32 +8,29 @@ import torch
 
 from engine.attacks import attacks
 from engine.config import (
-    AttackConfig,
     DataConfig,
     FinetuningConfig,
-    ModelConfig,
     PretrainingConfig,
-    RunConfig,
     StageName,
     format_ratio,
 )
 from engine.data import Domain, steps_per_epoch
 from engine.errors import ConfigError, Problem
-from engine.evaluation.probe import Probe
+from engine.evaluation.probe import Probe, probe_attack
 from engine.events import Columns, StageLayout, TableName
+from engine.inspection.graph import trace
+from engine.inspection.rows import names_of
 from engine.models import BlockwiseModel, build_model, build_skeleton
 from engine.models.spec import ModelSpec
 from engine.objective import Objective
 from engine.pretraining import pretraining_methods
 from engine.randomness import generator, stream_seed
-from engine.stages import Host, place_on, weights_before
+from engine.stages import Host, model_config, place_on, weights_before
 from engine.store.checkpoints import save_weights
 from engine.training.loop import Trainer
 from engine.transfer import transfer_methods
 
-#: Steps of the attack that watches a training, and how far each moves relative to epsilon.
-PROBE_STEPS = 7
-PROBE_STEP_SHARE = 0.25
+#: Images that are attacked together.
 PROBE_BATCH = 256
 
 
@@ -50,9 +47,9 @@ class TrainingStage:
     ) -> None:
         self.name, self.config, self.data = name, config, data
         self.objective = _objective(config)
-        self.probe_config = _probe_config(host.config)
+        self.probe_config = probe_attack(host.config)
         domain = host.domain(data)
-        model = build_skeleton(_model_config(host), len(domain.class_names))
+        model = build_skeleton(model_config(host), len(domain.class_names))
         self.boundary = self.objective.boundary(model)
         if self.boundary is not None and self.boundary < 0:
             reason = (
@@ -63,21 +60,20 @@ class TrainingStage:
         held_out = len(domain.validation)
         watched = held_out or min(host.config.inspection.probe_size, len(domain.train))
         steps = steps_per_epoch(len(domain.train), config.batch_size)
-        layers = list(model.weighted_layers())
+        graph = trace(model, torch.zeros(1, *domain.train.images.shape[1:], device="meta"))
         self.layout = StageLayout(
             stage=name,
             title=f"{_title(config)} on {domain.title}",
             epochs=config.epochs,
             steps_per_epoch=steps,
-            block_names=tuple(model.block_title(number) for number in range(1, model.num_blocks + 1)),
-            layer_names=tuple(layer.name for layer in layers),
-            layer_blocks=tuple(layer.block for layer in layers),
+            **names_of(graph),
             boundary=self.boundary,
             probe=f"{self.probe_config.title} on {watched} {'held-out' if held_out else 'training'} images",
             penalty=self.objective.penalty_title,
+            image_size=domain.train.images.shape[-1],
             class_names=domain.class_names,
         )
-        looks = watched * (2 * PROBE_STEPS + 4) * (config.epochs + 1)
+        looks = watched * (2 * self.probe_config.steps + 6) * (config.epochs + 1)
         self.cost = float(steps * config.epochs * config.batch_size * self.objective.passes + looks)
 
     def kept(self, host: Host, tables: Mapping[TableName, Columns]) -> tuple[dict[TableName, Columns], float]:
@@ -89,7 +85,7 @@ class TrainingStage:
             return {}, 0.0
         steps = self.layout.epochs * self.layout.steps_per_epoch
         rows: dict[TableName, Columns] = {
-            table: {key: values[: saved["rows"][table]] for key, values in columns.items()}
+            table: {key: values[: saved["rows"].get(table, 0)] for key, values in columns.items()}
             for table, columns in tables.items()
         }
         # Not finished before its weights are there, though the last step may be taken.
@@ -145,7 +141,7 @@ class TrainingStage:
         self, host: Host, domain: Domain, draw: torch.Generator
     ) -> tuple[BlockwiseModel, ModelSpec]:
         if self.name == "pretraining":
-            config = _model_config(host)
+            config = model_config(host)
             model = build_model(config, len(domain.class_names), draw)
             model.set_normalisation(*domain.train.mean_std())
             return model, ModelSpec(config, domain.class_names, self.data)
@@ -167,24 +163,6 @@ class TrainingStage:
             stream_seed(seed, self.name, "probe attack"),
             PROBE_BATCH,
         )
-
-
-def _model_config(host: Host) -> ModelConfig:
-    return host.config.model or weights_before(host, "finetuning")[1].config
-
-
-def _probe_config(config: RunConfig) -> AttackConfig:
-    """The attack that watches training: PGD with the epsilon trained for, else the one evaluated with."""
-    trained_for = next(
-        (
-            stage.attack
-            for stage in (config.pretraining, config.finetuning)
-            if stage and stage.applies("attack")
-        ),
-        None,
-    )
-    epsilon = (trained_for or config.attack or AttackConfig()).epsilon
-    return AttackConfig(epsilon=epsilon, step_size=epsilon * PROBE_STEP_SHARE, steps=PROBE_STEPS)
 
 
 def _objective(config: PretrainingConfig | FinetuningConfig) -> Objective:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from engine.attacks.pgd import training_examples
@@ -25,4 +27,4 @@ class AdversarialFineTuning(Transfer):
             model, images, labels, config=self.config.attack, scale=context.ramp,
             generator=context.generator, each_step=context.each_step,
         )  # fmt: skip
-        return super().loss(model, adversarial, labels, context)
+        return replace(super().loss(model, adversarial, labels, context), adversarial=adversarial)

@@ -13,7 +13,8 @@ from engine.attacks import attacks
 from engine.config import AttackConfig, ModelConfig
 from engine.control import Interrupted, RunControl
 from engine.evaluation.probe import Probe
-from engine.inspection.layers import distances_by_block, measure, spectral_norms
+from engine.inspection.graph import trace
+from engine.inspection.rows import layers_row, look, probe_table
 from engine.models import BlockwiseModel, build_model
 from engine.models.modes import evaluation
 from engine.models.spectral_norm import constrain
@@ -45,6 +46,19 @@ def pair() -> tuple[Tensor, Tensor]:
     return images, (images + 0.1 * (noise - 0.5)).clamp(0, 1)
 
 
+def measured(
+    model: BlockwiseModel, images: Tensor, adversarial: Tensor, *, batch_size: int
+) -> dict[str, np.ndarray]:
+    """The row of the table of layers."""
+    graph = trace(model, images[:1])
+    return layers_row(graph, look(model, graph, images, adversarial, batch_size=batch_size))
+
+
+def spectral_norms(model: BlockwiseModel) -> np.ndarray:
+    images = torch.zeros(1, 3, 8, 8)
+    return measured(model, images, images, batch_size=1)["layer_spectral_norm"][0]
+
+
 def largest_singular_value(layer: nn.Module) -> float:
     weight = layer.weight.detach().double().numpy()
     return float(np.linalg.svd(weight.reshape(len(weight), -1), compute_uv=False)[0])
@@ -62,16 +76,6 @@ def test_that_under_the_constraint_the_used_weights_are_measured() -> None:
     inside = np.array([layer.block > 2 for layer in model.weighted_layers()])
     np.testing.assert_allclose(norms[inside], 0.4, rtol=1e-4)
     assert (norms[~inside] > 1).all()
-
-
-@pytest.mark.parametrize("shape", [(3, 3), (1, 7), (7, 1)])
-def test_that_weights_of_any_shape_and_of_zeros_have_their_norm(shape: tuple[int, int]) -> None:
-    model = small_model()
-    with torch.random.fork_rng():
-        model.blocks["5"] = nn.Linear(shape[1], shape[0])
-    assert spectral_norms(model)[-1] == pytest.approx(largest_singular_value(model.blocks["5"]), rel=1e-6)
-    nn.init.zeros_(model.blocks["5"].weight)
-    assert spectral_norms(model)[-1] == 0
 
 
 def distances_by_hooks(model: BlockwiseModel, images: Tensor, adversarial: Tensor) -> np.ndarray:
@@ -101,32 +105,32 @@ def distances_by_hooks(model: BlockwiseModel, images: Tensor, adversarial: Tenso
 def test_that_distances_are_those_between_the_blocks_outputs(
     network: BlockwiseModel, pair, batch_size: int
 ) -> None:
-    found = distances_by_block(network, *pair, batch_size=batch_size)
+    found = measured(network, *pair, batch_size=batch_size)["distance"][0]
     assert found.shape == (network.num_blocks,)
     np.testing.assert_allclose(found, distances_by_hooks(network, *pair), rtol=2e-4)
 
 
 def test_that_equal_images_have_no_distance(network: BlockwiseModel, pair) -> None:
-    assert not distances_by_block(network, pair[0], pair[0], batch_size=5).any()
+    row = measured(network, pair[0], pair[0], batch_size=5)
+    assert not row["distance"].any()
+    assert not row["layer_relative_distance"].any()
+    assert np.isnan(row["amplification"]).all()
 
 
 def test_that_a_block_shows_its_largest_layer_and_one_without_weights_shows_nothing() -> None:
     model = warm(small_model(depth=16))
     images, _ = images_and_labels(4)
-    seen = measure(model, images, images, batch_size=4)
+    row = measured(model, images, images, batch_size=4)
+    norms, by_block = row["layer_spectral_norm"][0], row["spectral_norm"][0]
     layers = list(model.weighted_layers())
-    assert seen.layer_spectral_norm.shape == (len(layers),)
+    assert norms.shape == (len(layers),)
     for number in range(1, model.num_blocks + 1):
-        own = [
-            norm
-            for layer, norm in zip(layers, seen.layer_spectral_norm, strict=True)
-            if layer.block == number
-        ]
+        own = [norm for layer, norm in zip(layers, norms, strict=True) if layer.block == number]
         if number == model.num_blocks - 1:  # the final batch norm and activation
             assert not own
-            assert math.isnan(seen.spectral_norm[number - 1])
+            assert math.isnan(by_block[number - 1])
         else:
-            assert seen.spectral_norm[number - 1] == max(own)
+            assert by_block[number - 1] == max(own)
 
 
 def test_that_measuring_leaves_flags_buffers_gradients_and_random_state(pair) -> None:
@@ -136,8 +140,26 @@ def test_that_measuring_leaves_flags_buffers_gradients_and_random_state(pair) ->
     model.block(2).eval()
     model.block(1).requires_grad_(False)
     before = everything(model)
-    measure(model, *pair, batch_size=2)
+    measured(model, *pair, batch_size=2)
     assert_unchanged(before, model)
+
+
+def test_that_each_image_has_a_row_that_averages_to_that_of_all(network: BlockwiseModel, pair) -> None:
+    graph = trace(network, pair[0][:1])
+    pairs = look(network, graph, *pair, batch_size=3)
+    row = layers_row(graph, pairs)
+    classes = torch.arange(5)
+    table = probe_table(
+        graph, pairs, samples=np.arange(5) * 7, labels=classes, predictions=(classes, classes.flip(0))
+    )
+    for name in ("distance", "layer_distance", "relative_distance", "layer_cosine", "layer_amplification"):
+        np.testing.assert_allclose(table[name].mean(0), row[name][0], rtol=1e-6)
+        np.testing.assert_allclose(table[name].std(0), row[f"{name}_errors"][0], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        table["input_distance"], (pair[1] - pair[0]).flatten(1).norm(dim=1).numpy(), rtol=1e-5
+    )
+    assert table["sample"].tolist() == [0, 7, 14, 21, 28]
+    assert table["adversarial_prediction"].tolist() == [4, 3, 2, 1, 0]
 
 
 def probe_of(count: int = 10, *, batch_size: int = 4) -> Probe:
@@ -155,6 +177,16 @@ def test_that_a_look_gives_clean_images_and_a_verdict_on_all_and_leaves_no_trace
     again, second = probe.look(model, RunControl())
     assert torch.equal(verdict.adversarial, second.adversarial)
     assert torch.equal(images, again)
+
+
+def test_that_a_look_attacks_misclassified_images_too() -> None:
+    model, probe = warm(small_model()), probe_of()
+    images, verdict = probe.look(model, RunControl())
+    wrong = verdict.clean_prediction != probe.images.labels
+    assert wrong.any()
+    changed = (verdict.adversarial - images).flatten(1).abs().amax(1)
+    assert (changed > 0.5 * probe.attack.config.epsilon).all()
+    assert not verdict.robust[wrong].any()
 
 
 def test_that_a_look_ends_when_a_pause_is_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from engine.evaluation.probe import Probe
 from engine.models import BlockwiseModel
 from engine.objective import Objective
 from engine.pretraining import pretraining_methods
+from engine.store.schema import STAGE_TABLES
 from engine.training.loop import Trainer
 from engine.transfer import transfer_methods
 from tests.engine.small import small_model, small_set, warm
@@ -73,15 +75,27 @@ class Recorded:
     """A recorder that keeps everything, states as copies."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, list[dict[str, np.ndarray]]] = {"steps": [], "epochs": [], "layers": []}
+        self.tables: defaultdict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
+        self.shown: defaultdict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
         self.checkpoints: list[dict[str, Any]] = []
         self.shares: list[float] = []
 
     def rows(self, stage: str, table: str, columns: dict[str, np.ndarray]) -> None:
         """Keep rows."""
+        self._check(stage, table, columns)
+        self.tables[table].append(columns)
+
+    def show(self, stage: str, table: str, columns: dict[str, np.ndarray]) -> None:
+        """Keep a whole table."""
+        self._check(stage, table, columns)
+        self.shown[table].append(columns)
+
+    def _check(self, stage: str, table: str, columns: dict[str, np.ndarray]) -> None:
+        """Columns are those of the schema, and equally long."""
+        (known,) = (entry for entry in STAGE_TABLES[stage] if entry.name == table)  # type: ignore[index]
+        assert columns.keys() == {column.name for column in known.columns}
         lengths = {len(values) for values in columns.values()}
         assert len(lengths) == 1, columns
-        self.tables[table].append(columns)
 
     def checkpoint(self, stage: str, step: int, state: dict[str, Any]) -> None:
         """Keep a state."""
@@ -104,6 +118,7 @@ def trainer_of(
     probe_size: int = 6,
     held_out: bool = True,
     every_steps: int = 0,
+    live_share: float = 0.0,
     precision: str = "float32",
     control: RunControl | None = None,
     train: ImageSet | None = None,
@@ -124,7 +139,9 @@ def trainer_of(
         train=train or small_set(SAMPLES),
         probe=probe,
         seed=3,
-        inspection=InspectionConfig(probe_size=max(2, probe_size - 1), every_steps=every_steps),
+        inspection=InspectionConfig(
+            probe_size=max(2, probe_size - 1), every_steps=every_steps, live_share=live_share, examples=3
+        ),
         machine=MachineConfig(device="cpu", threads=1, precision=precision, checkpoint_minutes=1440),  # type: ignore[arg-type]
         control=control or RunControl(),
         recorder=recorded,  # type: ignore[arg-type]
