@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 from torch.nn import functional as F
 
-from engine.attacks.base import loss_and_gradient, usable
+from engine.attacks.base import loss_and_gradient
 from engine.attacks.criteria import cross_entropy
 from engine.attacks.projection import per_image
 from engine.device import exact_float32
@@ -64,12 +64,11 @@ def expanding_pairs(
         for _ in range(steps):
             each_step()
             moved = images + length * direction / per_image(_norm(direction), direction)
-            _, expansion, gradient = loss_and_gradient(model, moved, partial(_distance, logits))
+            # Without a slope the direction is no longer a number, and neither is any expansion after that.
+            _, expansion, direction = loss_and_gradient(model, moved, partial(_distance, logits))
             better = expansion > largest
             best = torch.where(per_image(better, best), moved, best)
             largest = torch.where(better, expansion, largest)
-            gradient = usable(gradient)
-            direction = torch.where(per_image(_norm(gradient) > 0, gradient), gradient, direction)
     return best
 
 

@@ -162,10 +162,10 @@ def test_that_cka_does_not_see_rotation_scale_and_origin(offset: float) -> None:
 
 
 def test_that_cka_is_that_of_the_features_even_if_they_vary_little() -> None:
-    images, adversarial = drawn(12, 3, 2, 2), drawn(12, 3, 2, 2, seed=1)
+    images, adversarial = drawn(12, 3, 8, 8), drawn(12, 3, 8, 8, seed=1)
     expected = cka_by_definition(*(part.double().flatten(1).numpy() for part in (images, adversarial)), 12)
-    for scale, offset in ((1e8, 0), (1e-8, 0), (1, 1e4)):
-        place = linear(scale * torch.eye(12), offset)
+    for scale, offset in ((1e9, 0), (1e-8, 0), (1, 1e4)):
+        place = linear(scale * torch.eye(192), offset)
         found = measure_pairs(Places(place), images, adversarial, nodes=[1], batch_size=12)
         assert found.cka[0] == pytest.approx(expected, abs=2e-3 if offset else 1e-5), (scale, offset)
 
@@ -226,9 +226,13 @@ def test_that_equal_images_are_equal_everywhere(pairs) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3e4])
 def test_that_features_that_never_vary_have_no_cosine_and_no_cka(value: float, pairs) -> None:
-    model = Places(lambda images: images.new_full((len(images), 6, 3, 3), value))
-    found = measure_pairs(model, *pairs, nodes=[1], batch_size=11)
-    assert np.isnan(found.cosine).all() and np.isnan(found.cka).all()
+    pattern = value * drawn(6, 3, 3)
+    model = Places(
+        lambda images: images.new_full((len(images), 6, 3, 3), value),
+        lambda images: pattern.expand(len(images), 6, 3, 3),
+    )
+    found = measure_pairs(model, *pairs, nodes=[1, 2], batch_size=11)
+    assert np.isnan(found.cosine[0]).all() and np.isnan(found.cka).all()
     assert not found.distance.any() and not found.relative_distance.any() and not found.amplification.any()
 
 

@@ -73,6 +73,20 @@ def test_that_more_steps_never_find_less_and_never_more_than_the_truth(images: T
     assert (found[-1] <= 5 * (1 + 1e-4)).all()
 
 
+def test_that_the_best_of_all_pairs_is_kept(images: Tensor) -> None:
+    class Wavy(Affine):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(super().forward((500 * images).sin()).detach())
+            return super().forward((500 * images).sin())
+
+    seen: list[Tensor] = []
+    model = Wavy(5, 3, 2, 1)
+    pairs = expanding_pairs(model, images, steps=6, generator=generator())
+    grown = torch.stack([logits - seen[0] for logits in seen[1:]]).norm(dim=2)
+    assert (grown.argmax(0) < 5).any()
+    torch.testing.assert_close((model(pairs) - model(images)).norm(dim=1), grown.amax(0))
+
+
 def test_that_bounds_come_close_to_the_norm_of_the_jacobian() -> None:
     model = warm(small_model()).eval()
     images, labels = images_and_labels(3)
