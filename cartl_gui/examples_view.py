@@ -223,12 +223,7 @@ class Caption:
     def sentence(self) -> str:
         """All of it in words."""
         before, after = (f"{name} ({confidence})" for name, confidence in (self.before, self.after))
-        told = {
-            "kept": "prediction kept",
-            "kept, wrong": "wrong from the start, prediction kept",
-            "flipped": "prediction flipped",
-        }
-        return f"#{self.sample}, true class {self.truth}; clean {before}, adversarial {after}; {told[self.verdict]}"
+        return f"#{self.sample}, true class {self.truth}; clean {before}, adversarial {after}; prediction {self.verdict}"
 
 
 def caption_of(gallery: Gallery, row: int) -> Caption:

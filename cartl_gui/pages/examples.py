@@ -278,11 +278,9 @@ class ExamplesPage(QWidget):
         if data is None:
             return
         layout = data.layouts.get(self.stage)
-        about = [layout.title if layout else f"{STAGE_TITLES[self.stage]} has not begun"]
-        if gallery is not None and gallery.is_recorded:
-            about.append(gallery.attack)
-        self._about.setText("  ·  ".join(filter(None, about)))
-        self._about.setToolTip("\n".join(filter(None, about)))
+        about = layout.title if layout else f"{STAGE_TITLES[self.stage]} has not begun"
+        self._about.setText(about)
+        self._about.setToolTip(about)
         stages = tuple(stage for stage in STAGES if stage in data.stages() or stage == self.stage)
         if stages != tuple(self.stage_box.itemData(number) for number in range(self.stage_box.count())):
             self.stage_box.clear()
