@@ -178,7 +178,7 @@ class AttackStage:
             for name in ("clean", "adversarial", "label", "clean_prediction", "adversarial_prediction")
         )
         graph = trace(network, images[:1])
-        pairs = look(network, graph, images, adversarial, batch_size=EXAMINED)
+        pairs = look(network, graph, images, adversarial)
         return probe_table(
             graph, pairs, samples=examples["sample"], labels=labels, predictions=(clean, attacked)
         )

@@ -122,7 +122,7 @@ def inspect_network(
     graph = trace(model, images[:1])
     if not graph.layers:
         raise CheckpointError(f"{subject.path} has no convolution and no linear layer to inspect")
-    pairs = look(model, graph, images, adversarial, batch_size=BATCH)
+    pairs = look(model, graph, images, adversarial)
     layers = _first_row() | layers_row(graph, pairs)
 
     def each_step(share: float) -> None:
@@ -222,7 +222,7 @@ def attack_examples(
         title = config.title
         adversarial = _attacked(model, images, labels, samples, config, control)
     graph = trace(model, images[:1])
-    pairs = look(model, graph, images, adversarial, batch_size=BATCH)
+    pairs = look(model, graph, images, adversarial)
     examples = examples_table(model, images, adversarial, samples=samples, labels=labels)
     predictions = (
         torch.from_numpy(examples["clean_prediction"]),

@@ -19,6 +19,9 @@ from engine.inspection.graph import Graph
 from engine.inspection.norms import reshaped_norms
 from engine.models.modes import evaluation
 
+#: Pairs of images that are passed, and enter the CKA, together: the same everywhere, so that its values compare. Its cost
+#: grows with their square.
+PAIRS_AT_ONCE = 32
 #: Distances with a value for every image, by the name of their columns.
 _PER_IMAGE = ("distance", "relative_distance", "cosine", "amplification")
 
@@ -47,19 +50,16 @@ def names_of(graph: Graph) -> LayerNames:
     }
 
 
-def look(
-    model: nn.Module, graph: Graph, images: Tensor, adversarial: Tensor, *, batch_size: int
-) -> PairStatistics:
+def look(model: nn.Module, graph: Graph, images: Tensor, adversarial: Tensor) -> PairStatistics:
     """Compare clean and adversarial features at the end of every block, then at every weighted layer.
 
     Args:
         model: any network; it stays as it was.
         graph: traced from it.
         images, adversarial: [M, 3, H, W], the same images clean and attacked, on the model's device.
-        batch_size: pairs passed at once.
     """
     places = [*(block.end for block in graph.blocks), *(layer.node for layer in graph.layers)]
-    return measure_pairs(model, images, adversarial, nodes=places, batch_size=batch_size)
+    return measure_pairs(model, images, adversarial, nodes=places, batch_size=PAIRS_AT_ONCE)
 
 
 def layers_row(graph: Graph, pairs: PairStatistics) -> dict[str, np.ndarray]:

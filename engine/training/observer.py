@@ -112,7 +112,7 @@ class Observer:
         samples = self.probe.images.ids.cpu().numpy()
         self._pairs = Pairs(images[few], adversarial[few])
         graph = trace(model, images[:1])
-        pairs = look(model, graph, images[few], adversarial[few], batch_size=self.probe.batch_size)
+        pairs = look(model, graph, images[few], adversarial[few])
         self._layers = layers_row(graph, pairs)
         self._images = {
             "probe": probe_table(

@@ -46,17 +46,15 @@ def pair() -> tuple[Tensor, Tensor]:
     return images, (images + 0.1 * (noise - 0.5)).clamp(0, 1)
 
 
-def measured(
-    model: BlockwiseModel, images: Tensor, adversarial: Tensor, *, batch_size: int
-) -> dict[str, np.ndarray]:
+def measured(model: BlockwiseModel, images: Tensor, adversarial: Tensor) -> dict[str, np.ndarray]:
     """The row of the table of layers."""
     graph = trace(model, images[:1])
-    return layers_row(graph, look(model, graph, images, adversarial, batch_size=batch_size))
+    return layers_row(graph, look(model, graph, images, adversarial))
 
 
 def spectral_norms(model: BlockwiseModel) -> np.ndarray:
     images = torch.zeros(1, 3, 8, 8)
-    return measured(model, images, images, batch_size=1)["layer_spectral_norm"][0]
+    return measured(model, images, images)["layer_spectral_norm"][0]
 
 
 def largest_singular_value(layer: nn.Module) -> float:
@@ -101,17 +99,14 @@ def distances_by_hooks(model: BlockwiseModel, images: Tensor, adversarial: Tenso
     return np.array(values)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
-def test_that_distances_are_those_between_the_blocks_outputs(
-    network: BlockwiseModel, pair, batch_size: int
-) -> None:
-    found = measured(network, *pair, batch_size=batch_size)["distance"][0]
+def test_that_distances_are_those_between_the_blocks_outputs(network: BlockwiseModel, pair) -> None:
+    found = measured(network, *pair)["distance"][0]
     assert found.shape == (network.num_blocks,)
     np.testing.assert_allclose(found, distances_by_hooks(network, *pair), rtol=2e-4)
 
 
 def test_that_equal_images_have_no_distance(network: BlockwiseModel, pair) -> None:
-    row = measured(network, pair[0], pair[0], batch_size=5)
+    row = measured(network, pair[0], pair[0])
     assert not row["distance"].any()
     assert not row["layer_relative_distance"].any()
     assert np.isnan(row["amplification"]).all()
@@ -120,7 +115,7 @@ def test_that_equal_images_have_no_distance(network: BlockwiseModel, pair) -> No
 def test_that_a_block_shows_its_largest_layer_and_one_without_weights_shows_nothing() -> None:
     model = warm(small_model(depth=16))
     images, _ = images_and_labels(4)
-    row = measured(model, images, images, batch_size=4)
+    row = measured(model, images, images)
     norms, by_block = row["layer_spectral_norm"][0], row["spectral_norm"][0]
     layers = list(model.weighted_layers())
     assert norms.shape == (len(layers),)
@@ -140,13 +135,13 @@ def test_that_measuring_leaves_flags_buffers_gradients_and_random_state(pair) ->
     model.block(2).eval()
     model.block(1).requires_grad_(False)
     before = everything(model)
-    measured(model, *pair, batch_size=2)
+    measured(model, *pair)
     assert_unchanged(before, model)
 
 
 def test_that_each_image_has_a_row_that_averages_to_that_of_all(network: BlockwiseModel, pair) -> None:
     graph = trace(network, pair[0][:1])
-    pairs = look(network, graph, *pair, batch_size=3)
+    pairs = look(network, graph, *pair)
     row = layers_row(graph, pairs)
     classes = torch.arange(5)
     table = probe_table(
