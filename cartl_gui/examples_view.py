@@ -134,13 +134,15 @@ def rows_in_order(
         after = gallery.examples["adversarial_confidence"]
         key = np.where(flipped, -after, after) - gallery.examples["clean_confidence"]
     else:
-        values = _at(gallery, place or last_place(gallery), measure)
+        values = _at(gallery, place_to_sort_by(gallery, place), measure)
         key = values if measure == "cosine" else -values
     return rows[np.argsort(key[rows], kind="stable")]
 
 
-def last_place(gallery: Gallery) -> Place:
-    """The place nearest to the output."""
+def place_to_sort_by(gallery: Gallery, place: Place | None) -> Place:
+    """The selected place, the last block where none of this network is selected."""
+    if place is not None and place.index < len(gallery.names(place.per)):
+        return place
     return Place("block", max(0, len(gallery.names("block")) - 1))
 
 
@@ -268,6 +270,14 @@ def anew_text(gallery: Gallery) -> str:
     )
 
 
+def no_images_text(data: RunData, stage: StageName) -> str:
+    """Why a stage has nothing to show, or when it will."""
+    if data.info.state in ("created", "running"):
+        when = "when the attack has ended" if stage == "attack" else "after the first look at the network"
+        return f"The images appear here {when}."
+    return "No images of this stage are kept: the run is of an older version, or its number of examples was set to 0."
+
+
 def nothing_text(gallery: Gallery, shown: Filter) -> str:
     """Why a gallery shows no image."""
     if not len(gallery):
@@ -298,8 +308,8 @@ class Radii:
     largest: float
 
     def at(self, position: int) -> float:
-        """The radius at a position 0..count."""
-        return position * self.step
+        """The radius at a position 0..count, as short a number as it is written."""
+        return position / 255 if self.step == 1 / 255 else float(f"{position * self.step:.6g}")
 
     def position(self, epsilon: float) -> int:
         """The position nearest to a radius."""

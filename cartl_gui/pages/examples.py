@@ -21,7 +21,7 @@ from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.mosaic import MosaicPlot
 from cartl_gui.plots.sample_distance import SampleDistancePlot
 from cartl_gui.run_data import RunData
-from cartl_gui.selection import Selection
+from cartl_gui.selection import Place, Selection
 from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
 from engine.events import ExamplesAttacked
@@ -30,10 +30,6 @@ NO_RUN = (
     "Choose a run in the list below, or start one.\n"
     "Its images appear here, clean and attacked, with what the network takes them for."
 )
-NO_IMAGES = {
-    True: "The images appear here after the first look at the network.",
-    False: "No images were kept in this stage; runs of this version keep some. The demo shows how it looks.",
-}
 
 
 class ExamplesPage(QWidget):
@@ -66,7 +62,7 @@ class ExamplesPage(QWidget):
             panel.maximise_toggled.connect(self._maximise)
         self.mosaic.sample_chosen.connect(selection.set_sample)
         self.distance.place_chosen.connect(selection.set_place)
-        self.distance.measure_changed.connect(self._sort_again)
+        self.distance.measure_changed.connect(self._distance_changed)
         selection.sample_changed.connect(self._sample_changed)
         selection.place_changed.connect(self._place_changed)
         self.epsilon.epsilon_asked.connect(self._ask)
@@ -199,7 +195,7 @@ class ExamplesPage(QWidget):
             self._waiting = list(self.panels())
             self._show_radii()
         self.stack.setCurrentIndex(0 if self._gallery is None else 1)
-        self.empty_text.setText(NO_IMAGES[data.info.state in ("created", "running")])
+        self.empty_text.setText(view.no_images_text(data, self.stage))
         self._write()
 
     def draw_next(self) -> bool:
@@ -293,7 +289,7 @@ class ExamplesPage(QWidget):
         if gallery is None:
             return
         self.count.setText(view.count_text(gallery))
-        place = self.selection.place or view.last_place(gallery)
+        place = view.place_to_sort_by(gallery, self.selection.place)
         self.sort.setItemText(1, f"By distance at {place.per} {place.index + 1}")
         self._write_radius(data, gallery)
 
@@ -323,11 +319,14 @@ class ExamplesPage(QWidget):
         self._draw_distance()
         self._write()
 
-    def _place_changed(self, place: object) -> None:
-        self.distance.select(self.selection.place)
-        if self.sort.currentData() == "distance":
-            self._draw_mosaic()
+    def _place_changed(self, place: Place | None) -> None:
+        self.distance.select(place)
+        self._distance_changed()
         self._write()
+
+    def _distance_changed(self) -> None:
+        if self.sort.currentData() == "distance":
+            self._sort_again()
 
     def _maximise(self, panel: PlotPanel, on: bool) -> None:
         for other in self.panels():

@@ -28,7 +28,7 @@ from cartl_gui.plots.mosaic import Tiling, compose
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
 from cartl_gui.theme import LIGHT
-from engine.config import AttackConfig, DataConfig, FinetuningConfig, RunConfig, StageName
+from engine.config import AttackConfig, DataConfig, FinetuningConfig, RunConfig, StageName, format_ratio
 from engine.events import ExamplesAttacked, RowsAdded, RunInfo, RunRecord, StageLayout
 from tests.gui.scripted_attack import ScriptedAttack
 from tests.gui.scripted_layers import NETWORK, example_rows, layer_rows, probe_rows
@@ -286,6 +286,7 @@ def test_that_a_filter_that_leaves_nothing_says_so() -> None:
     [
         ("number", None, "distance", SAMPLES),
         ("distance", None, "distance", -TABLES["probe"]["distance"][:, -1]),
+        ("distance", Place("block", 40), "amplification", -TABLES["probe"]["amplification"][:, -1]),
         ("distance", Place("block", 2), "relative_distance", -TABLES["probe"]["relative_distance"][:, 2]),
         ("distance", Place("layer", 5), "cosine", TABLES["probe"]["layer_cosine"][:, 5]),
         (
@@ -591,6 +592,7 @@ def test_that_an_attack_stage_offers_radii_in_its_own_norm(
     radii = view.radii_of(data, "attack")
     assert (radii.text(radii.recorded), radii.count, radii.largest) == (text, count, largest)
     assert radii.position(radii.recorded) * radii.step == pytest.approx(radii.recorded, abs=radii.step / 2)
+    assert all(len(format_ratio(radii.at(position))) <= 7 for position in range(radii.count + 1))
     assert view.why_not_attacked(data, "attack") == ""
 
 
@@ -649,7 +651,10 @@ def test_that_without_a_run_the_page_says_what_appears_and_offers_the_demo() -> 
 
 def test_that_a_run_without_images_says_that_none_were_kept() -> None:
     found = Shown(run({}))
-    assert found.page.stack.currentIndex() == 0 and "No images were kept" in found.page.empty_text.text()
+    assert (
+        found.page.stack.currentIndex() == 0
+        and "older version, or its number of examples" in found.page.empty_text.text()
+    )
     found.page.show_run(run(), "finetuning")
     assert found.page.stack.currentIndex() == 1
     found.page.show_run(None, "finetuning")
