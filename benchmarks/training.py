@@ -75,6 +75,9 @@ class FirstLoss:
         if table == "steps" and self.value is None:
             self.value = float(columns["loss"][0])
 
+    def show(self, *_: Any) -> None:
+        """Let a table go."""
+
     def checkpoint(self, *_: Any) -> None:
         """Let a state go."""
 
@@ -92,7 +95,9 @@ class Bench:
         count = options.batch_size * max(options.rounds + options.warm_up, options.block_steps, 2)
         draw = torch.Generator().manual_seed(SEED)
         self.images = ImageSet(
-            torch.randint(256, (count, 3, 32, 32), generator=draw, dtype=torch.uint8),
+            torch.randint(
+                256, (count, 3, options.image_size, options.image_size), generator=draw, dtype=torch.uint8
+            ),
             torch.randint(CLASSES, (count,), generator=draw),
             tuple(map(str, range(CLASSES))),
             torch.arange(count),
@@ -248,25 +253,59 @@ class Bench:
             }  # fmt: skip
 
     def compare_metrics(self) -> Iterator[dict[str, Any]]:
-        """Epochs of `block_steps` steps, in turn with and without the look at the epoch's end."""
+        """Epochs of `block_steps` steps, in turn with all that is measured and with nothing.
+
+        Percentages are of the time without. The attack on the probe gives each epoch's robust accuracy and is told
+        apart: `ratio` leaves it out, so that it is what distances and bounds cost, the epoch's end included.
+        """
         options, (on, off) = self.options, (self.trainer("float32"), self.trainer("float32"))
+        spent = {name: self.clocked(on.observer, name) for name in ("look", "_compare", "sample")}
+
+        def with_metrics() -> None:
+            on._epoch()
 
         def without_look() -> None:
             epoch = off.step // off.steps_per_epoch
             for batch in batches(off.train, options.batch_size, seed=SEED, stage="pretraining", epoch=epoch):
                 off._train_on(batch)
 
-        ratios = []
+        ratios, without = [], 0.0
         for number in range(options.warm_up + options.rounds):
-            order = (on._epoch, without_look) if number % 2 else (without_look, on._epoch)
-            seconds = {work.__name__: self.timed(work)[0] for work in order}
+            order = (with_metrics, without_look) if number % 2 else (without_look, with_metrics)
+            attacking = sum(spent["look"]) - sum(spent["_compare"])
+            seconds = {work: self.timed(work)[0] for work in order}
+            attacking = sum(spent["look"]) - sum(spent["_compare"]) - attacking
+            # The share of the time counts from the training's own time, which goes on while the other one steps.
+            on._began += seconds[without_look]
             if number >= options.warm_up:
-                ratios.append(seconds["_epoch"] / seconds["without_look"])
+                ratios.append((seconds[with_metrics] - attacking) / seconds[without_look])
+                without += seconds[without_look]
+            else:
+                for times in spent.values():
+                    times.clear()
         same = all(torch.equal(*pair) for pair in zip(on.model.state_dict().values(), off.model.state_dict().values(), strict=True))  # fmt: skip
         yield {
             "variant": "metrics on / off", "block_steps": on.steps_per_epoch, "probe_size": options.probe_size,
-            **spread("ratio", np.array(ratios)), "same_weights": same,
+            **spread("ratio", np.array(ratios)), "bounds_percent": 100 * sum(spent["sample"]) / without,
+            "distances_percent": 100 * sum(spent["_compare"]) / without,
+            "probe_attack_percent": 100 * (sum(spent["look"]) - sum(spent["_compare"])) / without,
+            "samples": len(spent["sample"]), "seconds_per_sample": float(np.mean(spent["sample"] or [np.nan])),
+            "steps_per_sample": options.rounds * on.steps_per_epoch / max(1, len(spent["sample"])),
+            "same_weights": same,
         }  # fmt: skip
+
+    def clocked(self, owner: object, name: str) -> list[float]:
+        """The seconds that each call of a method takes from now on."""
+        method, times = getattr(owner, name), []
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.synchronise()
+            seconds, _, result = self.timed(lambda: method(*arguments, **named))
+            times.append(seconds)
+            return result
+
+        setattr(owner, name, call)
+        return times
 
 
 def spread(name: str, values: np.ndarray) -> dict[str, float]:
@@ -294,7 +333,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     for name, value in (("depth", 16), ("widen-factor", 2), ("k", 6), ("batch-size", 64), ("attack-steps", 7),
                         ("rounds", 10), ("warm-up", 1), ("threads", default_threads()), ("block-steps", 200),
-                        ("probe-size", 128)):  # fmt: skip
+                        ("probe-size", 128), ("image-size", 32)):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value, help=f"default {value}")
     for name in ("augmentation", "tf32", "cudnn-benchmark", "metrics"):
         parser.add_argument(f"--{name}", action="store_true")

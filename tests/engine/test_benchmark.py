@@ -55,7 +55,7 @@ def test_that_the_textbooks_steps_follow_the_authors() -> None:
 
 OPTIONS = {
     "model": "wide_resnet", "device": "cpu", "depth": 10, "widen_factor": 1, "k": 3, "batch_size": 4, "attack_steps": 2,
-    "rounds": 1, "warm_up": 0, "threads": 1, "block_steps": 2, "probe_size": 2, "augmentation": False, "tf32": False,
+    "rounds": 1, "warm_up": 0, "threads": 1, "block_steps": 2, "probe_size": 2, "image_size": 32, "augmentation": False, "tf32": False,
     "cudnn_benchmark": False, "metrics": False,
 }  # fmt: skip
 
