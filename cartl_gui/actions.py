@@ -19,12 +19,12 @@ from cartl_gui.forms.proposals import attack_on, attack_on_file
 from cartl_gui.plots.base import PlotPanel
 from engine.config import StageName, StudyConfig, StudyDraft
 from engine.errors import CartlError, ConfigError
-from engine.events import RESUMABLE, RunInfo
+from engine.events import RESUMABLE, InspectionProgress, RunInfo
 
 if TYPE_CHECKING:
     from cartl_gui.main_window import MainWindow
 
-PAGES = ("page_welcome", "page_live", "page_results", "page_log")
+PAGES = ("page_welcome", "page_live", "page_layers", "page_examples", "page_results", "page_log")
 
 
 class Actions:
@@ -41,6 +41,8 @@ class Actions:
             "import": self.import_checkpoint,
             "attack_file": self.attack_file,
             "attack_run": self.attack_selected,
+            "inspect_file": self.inspect_file,
+            "inspect_run": self.inspect_selected,
             "export_plot": self.export_shown_plot,
             "workspace": self.open_workspace,
             "quit": window.close,
@@ -217,6 +219,53 @@ class Actions:
         """Show the folder of runs in the file manager."""
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._window.session.workspace)))
 
+    # layer by layer -------------------------------------------------------------------------------------
+    def inspect_selected(self) -> None:
+        """Analyse the newest network of the selected run."""
+        info = self._selected()
+        if info is not None:
+            self._inspect(info.id)
+
+    def inspect_shown(self) -> None:
+        """Analyse the network that the layers page shows, after the stage that it shows."""
+        page = self._window.layers
+        if page.data is not None:
+            self._inspect(page.data.info.id, page.stage if page.stage in page.data.weights else None)
+
+    def inspect_file(self) -> None:
+        """Ask for a file with weights and analyse its network."""
+        path, _kind = QFileDialog.getOpenFileName(
+            self._window, "Inspect a checkpoint file", self._window.settings.folder, WEIGHTS
+        )
+        if path:
+            self._remember(Path(path))
+            self._inspect(path)
+
+    def _inspect(self, target: str, stage: StageName | None = None) -> None:
+        window = self._window
+        window.session.inspect(target, stage=stage)
+        window.layers.show_progress(InspectionProgress("Waiting for its turn", 0.0))
+        window.tabs.setCurrentWidget(window.layers)
+
+    def export_layer_table(self, text: str) -> None:
+        """Ask for a place and write the table of the layers page there, as CSV."""
+        data = self._window.layers.data
+        start = str(
+            Path(self._window.settings.folder)
+            / f"{file_stem(data.info.name if data else 'layers')}-layers.csv"
+        )
+        path, _kind = QFileDialog.getSaveFileName(self._window, "Save the table", start, "CSV (*.csv)")
+        if not path:
+            return
+        target = Path(path) if Path(path).suffix else Path(path + ".csv")
+        try:
+            target.write_text(text, encoding="utf-8")
+        except OSError as error:
+            self._window.complain("The table could not be saved.", f"{target}: {error.strerror}")
+            return
+        self._remember(target)
+        self._window.status.say(f"Wrote {target}")
+
     # import ---------------------------------------------------------------------------------------------
     def import_checkpoint(self) -> None:
         """Import a checkpoint of the CARTL authors' code, and propose a run that starts from it if asked."""
@@ -311,7 +360,7 @@ class Actions:
         """Hide everything but the plots, or show it again."""
         window = self._window
         if window.commands.actions["plots_only"].isChecked():
-            window.tabs.setCurrentWidget(window.live)
+            window.show_plots()
             window.layout_of_docks.plots_only([window.toolbar, window.tabs.tabBar(), window.statusBar()])
         else:
             window.layout_of_docks.leave_plots_only()

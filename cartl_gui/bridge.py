@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -17,14 +19,18 @@ from engine.events import (
     Downloading,
     EngineEvent,
     EngineReady,
+    ExamplesAttacked,
     Exported,
+    InspectionProgress,
     LogAdded,
+    NetworkInspected,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
     RunChanged,
     RunInfo,
     RunOpened,
+    RunRecord,
     RunsListed,
     StageStarted,
     WeightsRecognised,
@@ -36,6 +42,8 @@ DRAIN_MS = 40
 BUDGET = 0.010
 #: Runs that are not running whose tables are kept in memory.
 MAX_KEPT_RUNS = 12
+#: Networks analysed on demand that are kept in memory.
+MAX_KEPT_INSPECTIONS = 4
 
 
 class EventSource(Protocol):
@@ -63,6 +71,10 @@ class EngineBridge(QObject):
     weights_recognised = Signal(object)
     weights_imported = Signal(object)
     exported = Signal(str)
+    inspection_progress = Signal(object)
+    #: What was found, as `RunData`; None if the analysis was cancelled.
+    network_inspected = Signal(object)
+    examples_attacked = Signal(object)
     request_failed = Signal(object)
     queue_empty = Signal(bool)
 
@@ -70,6 +82,8 @@ class EngineBridge(QObject):
         super().__init__(parent)
         self._events = source.events
         self.runs: dict[str, RunInfo] = {}
+        #: Networks analysed on demand, by the id of their run or the path of their file; the newest last.
+        self.inspections: OrderedDict[str, RunData] = OrderedDict()
         self._data: OrderedDict[str, RunData] = OrderedDict()
         self._timer = QTimer(self)
         self._timer.setInterval(DRAIN_MS)
@@ -160,6 +174,12 @@ class EngineBridge(QObject):
                 self.exported.emit(path)
                 if event.imported is not None:
                     self.weights_imported.emit(event)
+            case InspectionProgress():
+                self.inspection_progress.emit(event)
+            case NetworkInspected(record=record):
+                self.network_inspected.emit(None if record is None else self._keep_inspection(record))
+            case ExamplesAttacked():
+                self.examples_attacked.emit(event)
             case RequestFailed():
                 self.request_failed.emit(event)
             case QueueEmpty(paused=paused):
@@ -179,6 +199,18 @@ class EngineBridge(QObject):
         self.runs[info.id] = info
         if info.id in self._data:
             self._data[info.id].update(info)
+
+    def _keep_inspection(self, record: RunRecord) -> RunData:
+        """Keep what was found under a name of its own, and forget the oldest."""
+        key, run = record.run.id, self.runs.get(record.run.id)
+        name = f"{run.name}, analysed" if run is not None else f"file: {Path(key).name}"
+        data = RunData(replace(record.run, name=name), is_inspection=True)
+        data.absorb(replace(record, weights=()))  # they are the run's, whose gallery is another
+        self.inspections.pop(key, None)
+        self.inspections[key] = data
+        while len(self.inspections) > MAX_KEPT_INSPECTIONS:
+            self.inspections.popitem(last=False)
+        return data
 
     def _remember(self, data: RunData) -> RunData:
         self._data[data.info.id] = data

@@ -28,6 +28,8 @@ class Situation:
     study_resumable: bool = False
     selected_has_weights: bool = False
     selected_attackable: bool = False
+    selected_inspectable: bool = False
+    inspecting: bool = False
     plot_shown: bool = False
 
 
@@ -71,6 +73,9 @@ COMMANDS: tuple[Command, ...] = (
             "File", "layers", "Ctrl+I"),
     Command("attack_file", "Attack a chec&kpoint file…",
             "Put an attack on a file with weights into the form, of this program or of another.", "File", "attack"),
+    Command("inspect_file", "Inspect a checkpoint f&ile…",
+            "Measure a file with weights layer by layer: feature distances and Lipschitz bounds.", "File", "layers",
+            enabled=lambda s: not s.inspecting),
     Command("export_plot", "&Export plot…", "Write a plot as PNG, SVG, PDF or CSV.", "File", "export",
             "Ctrl+E", "Export plot…", lambda s: s.plot_shown, separator=True),
     Command("workspace", "Open &workspace folder", "Show the folder of runs in the file manager.", "File",
@@ -94,6 +99,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("attack_run", "&Attack this network…",
             "Put an attack on the selected run's network into the form, with its attack settings.", "Run", "attack",
             "Ctrl+Shift+A", enabled=lambda s: s.selected_attackable),
+    Command("inspect_run", "Inspect &layers…",
+            "Measure the selected run's network layer by layer, with all care.", "Run", "layers", "Ctrl+L",
+            enabled=lambda s: s.selected_inspectable and not s.inspecting),
     Command("use_settings", "&Use these settings", "Put the selected run's settings into the form.", "Run",
             "setup", "Ctrl+D", enabled=lambda s: s.selected),
     Command("copy_command", "&Copy as command", "Copy the command line that makes this run.", "Run", "copy",
@@ -106,13 +114,15 @@ COMMANDS: tuple[Command, ...] = (
             enabled=lambda s: s.selected),
     Command("page_welcome", "&Welcome", "Show the welcome page.", "View", "home", "Ctrl+1"),
     Command("page_live", "&Live", "Show the plots of the selected run.", "View", "live", "Ctrl+2"),
-    Command("page_results", "&Results", "Show the table of a study.", "View", "results", "Ctrl+3"),
-    Command("page_log", "Lo&g", "Show the log.", "View", "text", "Ctrl+4"),
+    Command("page_layers", "La&yers", "Show the layers of the selected run.", "View", "layers", "Ctrl+3"),
+    Command("page_examples", "&Examples", "Show images before and after the attack.", "View", "examples", "Ctrl+4"),
+    Command("page_results", "&Results", "Show the table of a study.", "View", "results", "Ctrl+5"),
+    Command("page_log", "Lo&g", "Show the log.", "View", "text", "Ctrl+6"),
     Command("filter", "&Filter runs", "Put the cursor into the filter of the run list.", "View", "search",
             "Ctrl+F", separator=True),
     Command("plots_only", "Plots &only", "Hide everything but the plots.", "View", "maximise", "F11",
             checkable=True),
-    Command("reset_layout", "Reset la&yout", "Put every part of the window back to its place.", "View", "reset"),
+    Command("reset_layout", "Reset layo&ut", "Put every part of the window back to its place.", "View", "reset"),
     Command("shortcuts", "&Shortcuts", "List every command with its shortcut.", "Help", "keyboard", "Ctrl+/"),
     Command("about", "&About", "Version, licences and sources.", "Help", "info"),
 )  # fmt: skip

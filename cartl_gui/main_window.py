@@ -30,10 +30,11 @@ from cartl_gui.files import dropped_file
 from cartl_gui.layout import WindowLayout, first_size
 from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage
+from cartl_gui.selection import Selection
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme, ThemeChoice
-from engine.api import IMPORTING, RECOGNISING, Session
-from engine.config import StudyConfig
+from engine.api import ATTACKING_EXAMPLES, IMPORTING, INSPECTING, RECOGNISING, Session
+from engine.config import StageName, StudyConfig
 from engine.errors import CartlError
 from engine.events import (
     ENDED,
@@ -49,11 +50,14 @@ from engine.events import (
 
 if TYPE_CHECKING:
     from cartl_gui.plots.base import PlotPanel
+    from cartl_gui.run_data import RunData
 
 TITLE = "CARTL Workbench"
 #: Milliseconds between two plots drawn; four of them and a pause make about eight pictures a second.
 REDRAW_MS = 25
 DEMO = "demo"
+#: Beginning of the keys under which analysed networks are offered for comparison; no run's id begins so.
+ANALYSED = "analysed:"
 
 
 class MainWindow(QMainWindow):
@@ -102,10 +106,17 @@ class MainWindow(QMainWindow):
         self.bridge = parts.EngineBridge(self.session, self)
         self.closer = Closer(self.session, self)
         self.closer.ended.connect(self._session_closed)
+        self.selection = Selection(self)
         self.live, self.results, self.log = parts.LivePage(), parts.ResultsPage(), parts.LogPage()
+        self.layers, self.examples = parts.LayersPage(self.selection), parts.ExamplesPage(self.selection)
+        #: The pages that draw the run that is shown.
+        self._plotting = (self.live, self.layers, self.examples)
+        self._compared = ""
         self._pages: tuple[tuple[QWidget, str, str], ...] = (
             (self.welcome, "Welcome", "home"),
             (self.live, "Live", "live"),
+            (self.layers, "Layers", "layers"),
+            (self.examples, "Examples", "examples"),
             (self.results, "Results", "results"),
             (self.log, "Log", "text"),
         )
@@ -162,7 +173,7 @@ class MainWindow(QMainWindow):
         self.runs.set_menu_actions(
             [
                 actions["show_run"], actions["resume"], actions["resume_study"], actions["stop"], None,
-                actions["attack_run"], actions["use_settings"], actions["copy_command"], None,
+                actions["attack_run"], actions["inspect_run"], actions["use_settings"], actions["copy_command"], None,
                 actions["export_weights"], actions["export_tables"], actions["open_folder"],
             ]
         )  # fmt: skip
@@ -182,8 +193,22 @@ class MainWindow(QMainWindow):
         bridge.exported.connect(self._exported)
         bridge.request_failed.connect(self._request_failed)
         bridge.queue_empty.connect(self._queue_empty)
-        for page in (self.welcome, self.live, self.results):
+        bridge.inspection_progress.connect(self.layers.show_progress)
+        bridge.network_inspected.connect(self._network_inspected)
+        bridge.examples_attacked.connect(self.examples.show_attacked)
+        for page in (self.welcome, *self._plotting, self.results):
             page.demo_asked.connect(self.start_demo)
+        for page in self._plotting:
+            page.export_requested.connect(actions.export_plot)
+            page.stage_chosen.connect(self._stage_chosen)
+        self.layers.live_asked.connect(self._show_live)
+        self.layers.inspect_asked.connect(actions.inspect_shown)
+        self.layers.cancel_asked.connect(self.session.cancel_inspection)
+        self.layers.back_asked.connect(self._show_selected)
+        self.layers.comparison_asked.connect(self._compare)
+        self.layers.table_export_asked.connect(actions.export_layer_table)
+        self.layers.said.connect(self.status.say)
+        self.examples.attack_asked.connect(self.session.attack_examples)
         self.welcome.new_asked.connect(actions.new)
         self.welcome.open_asked.connect(actions.open)
         self.welcome.file_dropped.connect(actions.open_file)
@@ -193,7 +218,6 @@ class MainWindow(QMainWindow):
         self.results.export_requested.connect(actions.export_plot)
         self.results.resume_asked.connect(actions.resume_study)
         self.results.report_asked.connect(actions.write_report)
-        self.live.export_requested.connect(actions.export_plot)
         self.runs.run_selected.connect(self._run_selected)
         self.runs.run_opened.connect(self.show_run)
         self.setup.submitted.connect(self.submit)
@@ -270,7 +294,12 @@ class MainWindow(QMainWindow):
         self.layout_of_docks.show_docks()
         self.runs.select(run_id)
         self._show_data(run_id)
-        self.tabs.setCurrentWidget(self.live)
+        self.show_plots()
+
+    def show_plots(self) -> None:
+        """Show the live plots, unless another page of the shown run is open already."""
+        if self.tabs.currentWidget() not in self._plotting:
+            self.tabs.setCurrentWidget(self.live)
 
     def show_form(self) -> None:
         """Show the set-up form and put the cursor into it."""
@@ -320,6 +349,7 @@ class MainWindow(QMainWindow):
         self.welcome.show_runs(runs, self._read_only)
         self.setup.set_earlier_runs(runs)
         self.results.show_runs(runs, study)
+        self._offer_comparisons()
 
     def _run_changed(self, info: RunInfo) -> None:
         before = self.runs.model.state_of(info.id)
@@ -347,7 +377,7 @@ class MainWindow(QMainWindow):
             self.runs.select(run_id)
             self._show_data(run_id)
         if self.live.data is not None and self.live.data.info.id == run_id:
-            self.live.follow()
+            self._follow_stage()
             if self.live.data.stages() != (layout.stage,):
                 self._read_files(run_id)
         self._data_changed(run_id)
@@ -357,8 +387,18 @@ class MainWindow(QMainWindow):
         shown, info = self.live.data, self.bridge.runs.get(run_id)
         return shown is None or info is None or shown.info.study == info.study
 
+    def _follow_stage(self) -> None:
+        """Let all pages go to the stage that runs now, unless the user chose one."""
+        self.live.follow()
+        self.layers.follow()
+        if self.examples.data is self.live.data:
+            self.examples.show_run(self.live.data, self.live.stage)
+
     def _data_changed(self, run_id: str) -> None:
-        if self.live.data is not None and self.live.data.info.id == run_id:
+        if run_id == self._compared:
+            self._compare(run_id)
+        shown = {page.data.info.id for page in self._plotting if page.data is not None}
+        if run_id in shown or run_id == self._compared:
             self._dirty = True
             if not self._redraw_timer.isActive():
                 self._redraw_timer.start()
@@ -374,8 +414,27 @@ class MainWindow(QMainWindow):
     def _request_failed(self, event: RequestFailed) -> None:
         details = f"\n{event.details}" if event.details else ""
         self._note("error", f"{event.request}: {event.message}{details}")
-        if event.request not in (RECOGNISING, IMPORTING):  # these two are told in their dialog
+        if event.request == INSPECTING:
+            self.layers.end_progress()
+            self._update_commands()
+        if event.request == ATTACKING_EXAMPLES:
+            self.examples.attack_failed(event.message)
+        elif event.request not in (RECOGNISING, IMPORTING):  # these two are told in their dialog
             self.complain(event.message, event.details)
+
+    def _network_inspected(self, data: RunData | None) -> None:
+        """Show what an analysis found; None says that it was cancelled."""
+        self.layers.end_progress()
+        if data is None:
+            self.status.say("The analysis was cancelled")
+        else:
+            self.layout_of_docks.show_docks()
+            self._offer_comparisons()
+            self.layers.show_run(data)
+            self.examples.show_run(data, self.layers.stage)
+            self.tabs.setCurrentWidget(self.layers)
+            self.status.say(f"Analysed {data.info.name.removesuffix(', analysed')}")
+        self._update_commands()
 
     def _queue_empty(self, paused: bool) -> None:
         if paused:
@@ -387,13 +446,15 @@ class MainWindow(QMainWindow):
     # drawing --------------------------------------------------------------------------------------------
     def _redraw(self) -> None:
         """Draw one plot that changed and is visible; rest when nothing runs."""
-        if self.live.isVisible() and self.live.draw_next():
-            if self.live.all_drawn():
+        page = self.tabs.currentWidget()
+        plots = next((plotting for plotting in self._plotting if plotting is page), None)
+        if plots is not None and plots.draw_next():
+            if plots.all_drawn():
                 self._update_commands()
             return
-        if self._dirty and self.live.isVisible():
+        if self._dirty and plots is not None and plots.isVisible():
             self._dirty = False
-            self.live.begin_refresh()
+            plots.begin_refresh()
             if self.inspector.isVisible():
                 self.inspector.show_run(self.live.data)
         elif self.bridge.running() is None:
@@ -406,8 +467,60 @@ class MainWindow(QMainWindow):
         if not data.from_files and data.info.state != "created" and run_id not in self._asked:
             self._read_files(run_id)
         self.live.show_run(data)
+        self.layers.show_run(data)
+        self.examples.show_run(data, self.live.stage)
         self.inspector.show_run(data)
+        self._offer_comparisons()
         self._update_commands()
+
+    def _show_selected(self) -> None:
+        """Show the selected run again instead of what was analysed."""
+        if self.live.data is not None:
+            self._show_data(self.live.data.info.id)
+
+    def _show_live(self) -> None:
+        self.tabs.setCurrentWidget(self.live)
+
+    def _stage_chosen(self, stage: StageName) -> None:
+        """Let all pages show a stage that was chosen on one of them."""
+        for page in (self.live, self.layers):
+            if page is not self.sender():
+                page.show_stage(stage)
+        self.examples.show_run(self.examples.data, stage)
+        self._update_commands()
+
+    def _offer_comparisons(self) -> None:
+        """Tell the layers page what there is to compare with: other runs, and networks that were analysed."""
+        shown = self.layers.data
+        analysed = [
+            (f"{ANALYSED}{key}", data.info.name)
+            for key, data in self.bridge.inspections.items()
+            if data is not shown
+        ]
+        infos = [info for info in self.bridge.runs.values() if info.state != "created"]
+        names = [info.name for info in infos]
+        runs = [
+            (
+                info.id,
+                info.name
+                if names.count(info.name) == 1
+                else f"{info.name}, seed {info.config.seed} ({info.id})",
+            )
+            for info in infos
+            if shown is None or shown.is_inspection or info.id != shown.info.id
+        ]
+        self.layers.set_comparisons([*analysed, *runs])
+
+    def _compare(self, key: str) -> None:
+        """Show a run or an analysed network beside the one on the layers page; "" ends that."""
+        self._compared = key
+        if key.startswith(ANALYSED):
+            self.layers.compare_with(self.bridge.inspections.get(key.removeprefix(ANALYSED)))
+            return
+        data = self.bridge.data(key) if key else None
+        if data is not None and not data.from_files and key not in self._asked:
+            self._read_files(key)
+        self.layers.compare_with(data)
 
     def _read_files(self, run_id: str) -> None:
         """Read a shown run's files, perhaps once more: it may have weights now."""
@@ -436,12 +549,16 @@ class MainWindow(QMainWindow):
         self._update_commands()
 
     def _mark_log(self, unread: int) -> None:
-        self.tabs.setTabText(3, f"Log ({unread})" if unread else "Log")
+        self.tabs.setTabText(self.tabs.indexOf(self.log), f"Log ({unread})" if unread else "Log")
 
     def _update_commands(self) -> None:
         info = self.selected_info()
         states = [known.state for known in self.bridge.runs.values()]
         data = self.bridge.data(info.id) if info else None
+        shown = self.layers.data
+        self.layers.set_can_inspect(
+            shown is not None and (shown.is_inspection or _is_inspectable(shown.info, shown))
+        )
         self.commands.update(
             Situation(
                 can_write=not self._read_only,
@@ -455,6 +572,8 @@ class MainWindow(QMainWindow):
                 study_resumable=info is not None and self._study_waits(info.study),
                 selected_has_weights=data is not None and bool(data.weights),
                 selected_attackable=info is not None and is_attackable(info),
+                selected_inspectable=_is_inspectable(info, data),
+                inspecting=self.layers.is_inspecting(),
                 plot_shown=self.shown_plot() is not None,
             )
         )
@@ -464,7 +583,7 @@ class MainWindow(QMainWindow):
         page = self.tabs.currentWidget()
         if page is self.results:
             return None if self.results.plot.is_empty() else self.results.plot
-        return self.live.current_panel() if page is self.live else None
+        return next((plots.current_panel() for plots in self._plotting if plots is page), None)
 
     def _study_waits(self, study: str) -> bool:
         """Whether a run of a study may be gone on with."""
@@ -499,3 +618,8 @@ class MainWindow(QMainWindow):
         if path is not None:
             event.acceptProposedAction()
             self.actions_of_commands.open_file(path)
+
+
+def _is_inspectable(info: RunInfo | None, data: RunData | None) -> bool:
+    """Whether a run has a network to look into: one that is trained, or one that it attacks."""
+    return info is not None and (is_attackable(info) or (data is not None and bool(data.weights)))

@@ -6,7 +6,9 @@ Importing this module imports pyqtgraph and builds on the settings' classes, whi
 from cartl_gui.actions import Actions
 from cartl_gui.bridge import EngineBridge
 from cartl_gui.forms.setup_panel import SetupPanel
+from cartl_gui.pages.examples import ExamplesPage
 from cartl_gui.pages.inspector import InspectorPanel
+from cartl_gui.pages.layers import LayersPage
 from cartl_gui.pages.live import LivePage
 from cartl_gui.pages.log import LogPage
 from cartl_gui.pages.results import ResultsPage
@@ -15,7 +17,9 @@ from cartl_gui.pages.runs_panel import RunsPanel
 __all__ = [
     "Actions",
     "EngineBridge",
+    "ExamplesPage",
     "InspectorPanel",
+    "LayersPage",
     "LivePage",
     "LogPage",
     "ResultsPage",

@@ -80,11 +80,13 @@ class GrowingTable:
 class RunData:
     """Everything known about one run: its layouts, tables, attack figures and exportable weights.
 
-    `version` grows with every change, so that a panel can tell whether it has to be drawn again.
+    `version` grows with every change, so that a panel can tell whether it has to be drawn again. `is_inspection` says
+    that it is no run but a network that was analysed on demand, which has no history.
     """
 
-    def __init__(self, info: RunInfo) -> None:
+    def __init__(self, info: RunInfo, *, is_inspection: bool = False) -> None:
         self.info = info
+        self.is_inspection = is_inspection
         self.layouts: dict[StageName, StageLayout] = {}
         self.attack: AttackProgress | None = None
         self.weights: tuple[StageName, ...] = ()
@@ -204,6 +206,17 @@ def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.
     thin_x[1::2] += np.append(np.diff(thin_x[::2]), 0) / 2
     thin_y[::2], thin_y[1::2] = lowest, highest
     return thin_x, thin_y
+
+
+def column_edges(positions: np.ndarray) -> np.ndarray:
+    """Borders [T + 1] of the cells around ascending positions [T]: half way to each neighbour."""
+    if len(positions) == 0:
+        return np.array([0.5, 1.5])
+    if len(positions) == 1:
+        return np.array([positions[0] - 0.5, positions[0] + 0.5])
+    middle = (positions[1:] + positions[:-1]) / 2
+    first, last = positions[0] - (middle[0] - positions[0]), positions[-1] + (positions[-1] - middle[-1])
+    return np.concatenate([[first], middle, [last]])
 
 
 def _gap(values: np.ndarray) -> float | int:

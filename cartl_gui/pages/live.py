@@ -132,6 +132,13 @@ class LivePage(QWidget):
         if self.data is not None and not self._picked:
             self.stage = self._latest(self.data)
 
+    def show_stage(self, stage: StageName) -> None:
+        """Show a stage that was chosen elsewhere."""
+        if self.data is not None and stage in self.data.stages():
+            self.stage = stage
+            self._picked = stage != self._latest(self.data)
+            self.refresh()
+
     def refresh(self) -> None:
         """Draw what changed and is visible, at once."""
         self.begin_refresh()
@@ -194,9 +201,7 @@ class LivePage(QWidget):
         return begun[-1] if begun else (data.info.config.stages or STAGES)[0]
 
     def _pick(self, button: QPushButton) -> None:
-        self.stage = button.property("stage")
-        self._picked = self.data is not None and self.stage != self._latest(self.data)
-        self.refresh()
+        self.show_stage(button.property("stage"))
         self.stage_chosen.emit(self.stage)
 
     def _maximise(self, panel: PlotPanel, on: bool) -> None:

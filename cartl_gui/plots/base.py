@@ -279,7 +279,7 @@ class PlotPanel(QFrame):
             scroll.setWidgetResizable(True)
             scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.legend_button.toggled.connect(self.legend.setVisible)
-        body = QBoxLayout(
+        self._body = body = QBoxLayout(
             QBoxLayout.Direction.RightToLeft if self.legend_aside else QBoxLayout.Direction.TopToBottom
         )
         body.setSpacing(0)
@@ -345,7 +345,7 @@ class PlotPanel(QFrame):
     # for pages -----------------------------------------------------------------------------------------
     def show_run(self, data: RunData | None, stage: StageName) -> None:
         """Draw a run's stage if it changed since last drawn; None empties the plot."""
-        key = (None,) if data is None else (data.info.id, stage, data.version)
+        key = (None,) if data is None else (data, stage, data.version)
         if key == self._seen:
             return
         if self._seen is None or self._seen[:2] != key[:2]:

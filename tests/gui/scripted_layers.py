@@ -6,12 +6,13 @@ drift, those of frozen ones stay, an upper bound lies a little above its estimat
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from engine.config import DataConfig, RunConfig, StageName
-from engine.events import RunInfo, RunRecord, StageLayout
+from engine.config import AttackConfig, DataConfig, RunConfig, StageName
+from engine.events import RunInfo, RunRecord, StageLayout, TableName
 
 Rows = dict[str, np.ndarray]
 
@@ -74,7 +75,7 @@ def layer_rows(layout: StageLayout, epoch: float, random: np.random.Generator) -
         **_with_spread("", distance),
         **_with_spread("layer_", layer_distance),
         "spectral_norm": norms,
-        "layer_spectral_norm": _constants(layout, progress) / _ratio(len(depth)),
+        "layer_spectral_norm": _reshaped(layout, _constants(layout, progress)),
     }
     return {
         name: values if name in ("step", "epoch") else values[None].astype("f4")
@@ -93,7 +94,7 @@ def bound_rows(layout: StageLayout, step: int, interval: int, random: np.random.
         **{f"layer_{kind}": values for kind, values in layer.items()},
         **{f"layer_unfolded_{kind}": values for kind, values in unfolded.items()},
         "layer_sigma": np.where(trained(layout) & ("NEFT" in layout.title), 2.3 + progress, np.nan),
-        "layer_reshaped": alone / _ratio(len(alone)),
+        "layer_reshaped": _reshaped(layout, alone),
         **{f"block_{kind}": values for kind, values in block.items()},
         "block_nominal": block["estimate"] / 1.6,
         "batch_distance": 0.03 * 1.4 ** np.arange(1, len(layout.block_names) + 1) * (1.4 - progress),
@@ -181,26 +182,27 @@ def example_rows(probe: Rows, *, epsilon: float = 16 / 255, size: int = IMAGE_SI
 
 def inspected(target: str, stage: StageName = "finetuning", *, seed: int = 5) -> RunRecord:
     """What a full analysis of a file or run answers: a finished network without a history."""
+    name = Path(target).name
     layout = StageLayout(
-        stage, f"Weights of {Path(target).name}", epochs=1, steps_per_epoch=1, boundary=4, image_size=IMAGE_SIZE,
+        stage, f"Weights of {name}", boundary=4, image_size=IMAGE_SIZE,
         probe="PGD-20, Linf 16/255, on 256 test images of digits", **NETWORK,
     )  # fmt: skip
-    random = np.random.default_rng(seed)
-    layers, bounds = layer_rows(layout, 1, random), bound_rows(layout, 1, 0, random)
-    layers = {
-        name: values if name in ("step", "epoch") else values * np.float32(1.15)
-        for name, values in layers.items()
-    }
+    random, end = np.random.default_rng(seed), replace(layout, epochs=1, steps_per_epoch=1)
+    layers = layer_rows(end, 1, random) | {"step": np.array([0]), "epoch": np.array([0.0])}
+    bounds = bound_rows(end, 1, 0, random) | {
+        "step": np.array([0]), "epoch": np.array([0.0]), "live_share": np.array([np.nan]),
+        "batch_distance": np.full((1, len(BLOCKS)), np.nan),
+    }  # fmt: skip
     probe = probe_rows(layout, layers)
-    tables = {
+    tables: dict[TableName, Rows] = {
         "layers": layers,
         "bounds": bounds,
         "profile": profile_rows(layers, bounds),
         "probe": probe,
         "examples": example_rows(probe),
     }
-    config = RunConfig(name=Path(target).name, start_from=target, target=DataConfig(name="digits"))
-    info = RunInfo(target, config.name, "", target, "finished", config)
+    config = RunConfig(name=name, start_from=target, target=DataConfig(name="digits"), attack=AttackConfig())
+    info = RunInfo(target, name, "", target, "finished", config)
     return RunRecord(info, {stage: layout}, {stage: tables})
 
 
@@ -228,6 +230,12 @@ def _constants(layout: StageLayout, progress: float) -> np.ndarray:
     if "NEFT" in layout.title:
         end = 0.4 * _ratio(count)
     return np.where(trained(layout), start + (end - start) * (1 - np.exp(-4 * progress)), start)
+
+
+def _reshaped(layout: StageLayout, norms: np.ndarray) -> np.ndarray:
+    """[L] norms of reshaped weights; those that are constrained keep to beta."""
+    reshaped = norms / _ratio(len(norms))
+    return np.where(trained(layout) & ("NEFT" in layout.title), np.minimum(reshaped, 0.4), reshaped)
 
 
 def _ratio(count: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from cartl_gui.run_data import ORDER
+from engine.api import ATTACKING_EXAMPLES, INSPECTING
 from engine.config import (
     AttackConfig,
     AugmentationConfig,
@@ -65,8 +66,6 @@ from tests.gui.scripted_layers import (
     profile_rows,
 )
 
-#: Requests as the engine names them.
-INSPECTING, ATTACKING_EXAMPLES = "inspect the network", "attack the examples"
 STEPS_PER_EPOCH = 20
 #: Epochs after which bounds are measured, beside the last: the interval grows to what the time allows.
 BOUND_EPOCHS = (1, 2, 4, 7)

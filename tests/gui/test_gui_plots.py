@@ -18,11 +18,11 @@ from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.plots.accuracy import AccuracyPlot
 from cartl_gui.plots.base import PlotPanel, nice_top
 from cartl_gui.plots.classes import ClassesPlot
-from cartl_gui.plots.distance import DistancePlot, column_edges
+from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.export import export, render_csv, render_pdf, render_png, render_svg
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
-from cartl_gui.run_data import MAX_POINTS, RunData, decimate
+from cartl_gui.run_data import MAX_POINTS, RunData, column_edges, decimate
 from cartl_gui.theme import DARK, LIGHT, palette_of
 from engine.config import StageName
 from engine.events import RowsAdded
@@ -188,7 +188,7 @@ def test_that_the_heat_map_holds_the_distances_and_the_boundary(qtbot: QtBot, da
     assert np.allclose(panel.image.image, distance.T)
     assert panel.image.getLevels() == pytest.approx([distance.min(), distance.max()])
     assert panel._boundary.value() == 4.5
-    assert "blocks 1–4" in panel._note.text()
+    assert panel.remark() == "dashed: blocks 1–4 will be frozen"
     assert "block 3" in panel.describe(2.2, 3.3)
     panel.close()
 

@@ -115,9 +115,9 @@ def test_that_the_log_filters_escapes_and_counts_what_is_unread(
     session.events.put(LogAdded(None, time.time(), "info", "all is <b>well</b>"))
     session.events.put(LogAdded("run-1", time.time(), "error", "the disk is full"))
     drain(window)
-    assert window.tabs.tabText(3) == "Log (1)"
+    assert window.tabs.tabText(window.tabs.indexOf(window.log)) == "Log (1)"
     press(window, "page_log")
-    assert window.tabs.tabText(3) == "Log"
+    assert window.tabs.tabText(window.tabs.indexOf(window.log)) == "Log"
     assert "all is <b>well</b>" in window.log.text.toPlainText()
     window.log.only_problems.setChecked(True)
     assert "well" not in window.log.text.toPlainText()
@@ -385,7 +385,7 @@ def test_that_the_guard_is_imported_without_qt() -> None:
 
 
 #: Parts of the engine that know neither torch nor files.
-OPEN_MODULES = ("api", "config", "errors", "events", "report", "results", "statistics")
+OPEN_MODULES = ("api", "config", "errors", "events", "insight", "report", "results", "statistics")
 
 
 def test_that_the_engine_is_used_through_its_open_modules_only() -> None:

@@ -1,0 +1,258 @@
+"""A quantity of the selected block or layer over time, with the band around it; beside another run's if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF
+from PySide6.QtGui import QColor, QPainterPath, QPolygonF
+from PySide6.QtWidgets import QGraphicsPathItem, QHBoxLayout, QWidget
+
+from cartl_gui import layers_view as view
+from cartl_gui.layers_view import NAMES, NOTHING, SHORT_NAMES, History, Source
+from cartl_gui.plots.base import Curve, CurveStyle, Series, nice_top
+from cartl_gui.plots.layer_panel import LayerPanel, decades, scaled
+from cartl_gui.run_data import RunData, decimate
+from cartl_gui.theme import Scheme
+from cartl_gui.widgets import ElidedLabel
+from engine.config import StageName
+
+#: Above, the value itself, below: of the run, and of the one it is compared with.
+_STYLES = (
+    (CurveStyle(0, width=1.3), CurveStyle(0, symbol="o", width=2.0), CurveStyle(0, (1.5, 3), width=1.4)),
+    (CurveStyle(1, (7, 3), width=1.3), CurveStyle(1, (7, 3), "s", 2.0), CurveStyle(1, (1.5, 3), width=1.4)),
+)
+CHOOSE = "Choose a row of the table, or of the map: its course appears here."
+
+
+class BandPlot(LayerPanel):
+    """Value, above and below over epochs, [T] each, with the area between them filled."""
+
+    empty_text = CHOOSE
+    framing = ("quantity", "per", "other", "place")
+    ignored = ("sample", "as_difference")
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Selected layer", "epoch", "", parent=parent)
+        self._areas = tuple(QGraphicsPathItem() for _ in _STYLES)
+        for area in self._areas:
+            area.setZValue(-5)
+            area.setPen(pg.mkPen(None))
+            self.plot.addItem(area, ignoreBounds=True)
+        self._groups = tuple(tuple(self.add_curve("", style) for style in styles) for styles in _STYLES)
+        self._runs = tuple(ElidedLabel() for _ in _STYLES)
+        self._legend_row.insertWidget(0, self._runs[0])
+        self._second = QWidget()
+        row = QHBoxLayout(self._second)
+        row.setContentsMargins(6, 0, 6, 0)
+        row.setSpacing(2)
+        row.addWidget(self._runs[1])
+        for curve in self._groups[1]:
+            row.addWidget(curve.entry)
+        row.addStretch(1)
+        for label in self._runs:
+            label.setFixedWidth(78)
+            label.hide()
+        self._body.insertWidget(1, self._second)
+        self._second.hide()
+        self.legend_button.toggled.connect(self._show_second)
+        self.view.sigResized.connect(self.settle)
+        self._forget()
+        self.recolour(self.colours)
+
+    def _show_second(self) -> None:
+        """The other run's legend, and whose each is."""
+        compares = self.question.other is not None
+        self._second.setVisible(self.legend_button.isChecked() and compares)
+        for label in self._runs:
+            label.setVisible(compares)
+
+    def _forget(self) -> None:
+        self._epochs = 1.0
+        self._histories: tuple[History, History] = (NOTHING, NOTHING)
+
+    def consume(self, data: RunData, stage: StageName) -> None:
+        """Draw what was asked for."""
+        source, question = self.source(data, stage), self.question
+        layout = source.layout
+        self.name(*self._names(source))
+        self._epochs = float(layout.epochs) if layout else 1.0
+        self._histories = (
+            self._history(source),
+            self._history(question.other) if question.other is not None else NOTHING,
+        )
+        for history in self._histories:
+            if len(history.epoch):
+                self._epochs = max(self._epochs, float(history.epoch[-1]))
+        runs = (source, question.other)
+        for group, history, run, label in zip(self._groups, self._histories, runs, self._runs, strict=True):
+            name = run.data.info.name if run is not None and question.other else ""
+            label.setText(name)
+            label.setToolTip(name)
+            self._fill(group, history, name)
+        self._draw_areas()
+        self._show_second()
+        self.say_empty(self._nothing_text(source))
+
+    def _history(self, source: Source) -> History:
+        """The selected place of a run, found by its name in another one; the whole network if none is selected."""
+        question, place = self.question, self.question.place
+        if place is None:
+            return view.history(source, question.quantity, None)
+        data, stage = self._source
+        own = view.names(data.layouts.get(stage) if data is not None else None, place.per)
+        found = view.names(source.layout, place.per)
+        if place.index >= len(own) or own[place.index] not in found:
+            return NOTHING
+        history = view.history(source, question.quantity, place.per)
+        index = found.index(own[place.index])
+        return history.only(index) if index < history.value.shape[-1] else NOTHING
+
+    def _fill(self, group: tuple[Curve, ...], history: History, run: str) -> None:
+        quantity = self.question.quantity
+        for curve, values, short, full in zip(
+            group, (history.above, history.value, history.below), SHORT_NAMES[quantity.around], NAMES[quantity.around],
+            strict=True,
+        ):  # fmt: skip
+            curve.set(history.epoch, values.ravel())
+            curve.name = ": ".join(filter(None, (run, full or quantity.short)))
+            curve.entry.rename(short or quantity.short)
+            curve.entry.setToolTip(f"{curve.name} (click to show or hide it)")
+            curve.entry.setAccessibleName(f"Show {curve.name}")
+            curve.entry.setVisible(curve.has_values())
+
+    def _names(self, source: Source) -> tuple[str, str]:
+        quantity, place, layout = self.question.quantity, self.question.place, source.layout
+        if place is None:
+            axis = f"log10 of {quantity.short}" if quantity.network else quantity.short
+            return f"Whole network: {axis}", axis
+        frozen = view.is_frozen(layout, place) if layout is not None else None
+        fact = {True: " (frozen)", False: " (trained)", None: ""}[frozen]
+        return f"{view.place_heading(layout, place)}{fact}", quantity.short
+
+    def _nothing_text(self, source: Source) -> str:
+        quantity = self.question.quantity
+        has_none = self.question.place is None and not quantity.network
+        return CHOOSE if has_none else view.nothing_text(source, quantity)
+
+    def clear(self) -> None:
+        """Show nothing."""
+        super().clear()
+        self._forget()
+        self._draw_areas()
+        self._show_second()
+
+    # drawing -------------------------------------------------------------------------------------------
+    def _draw_areas(self) -> None:
+        for area, group, history in zip(self._areas, self._groups, self._histories, strict=True):
+            path = QPainterPath()
+            if group[0].entry.isChecked() and group[2].entry.isChecked() and len(history.epoch):
+                for polygon in self._polygons(history):
+                    path.addPolygon(polygon)
+            area.setPath(path)
+
+    def _polygons(self, history: History) -> Iterator[QPolygonF]:
+        """The area between above and below, a polygon for each stretch of measurements without a gap."""
+        log = self._is_log()
+        epoch, above = decimate(history.epoch, scaled(history.above.ravel(), log=log))
+        below = decimate(history.epoch, scaled(history.below.ravel(), log=log))[1]
+        known = np.isfinite(above) & np.isfinite(below)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]])))
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            part = slice(int(first), int(last))
+            there = zip(epoch[part], above[part], strict=True)
+            back = zip(epoch[part][::-1], below[part][::-1], strict=True)
+            yield QPolygonF([QPointF(float(x), float(y)) for x, y in (*there, *back)])
+
+    def _is_log(self) -> bool:
+        """The whole network's constant is a logarithm already."""
+        return self.log_button.isChecked() and not (
+            self.question.place is None and bool(self.question.quantity.network)
+        )
+
+    def set_log(self, on: bool) -> None:
+        """Use a logarithmic y axis."""
+        if self.log_button.isChecked() != on:
+            self.log_button.setChecked(on)
+            return
+        self._apply_log()
+        self._range = None
+        self.fit()
+
+    def _apply_log(self) -> None:
+        log = self._is_log()
+        for curve in self.curves:
+            curve.log = log
+            curve.draw()
+        self.plot.setLogMode(False, log)
+        self._draw_areas()
+
+    def _after_draw(self) -> None:
+        self._apply_log()
+        super()._after_draw()
+
+    def _limits(self) -> tuple[float, float]:
+        """Bottom and top of the axis, as it places them."""
+        values = np.concatenate([curve.y for curve in self.curves])
+        values = values[np.isfinite(values)]
+        if self._is_log():
+            values = np.log10(values[values > 0])
+            if not len(values):
+                return -1.0, 0.0
+            return float(np.floor(5 * values.min() - 0.2) / 5), float(np.ceil(5 * values.max() + 0.2) / 5)
+        if not len(values):
+            return 0.0, 1.0
+        low = float(values.min())
+        return (0.0 if low >= 0 else low - 0.05 * float(np.ptp(values))), nice_top(values)
+
+    def place_axes(self) -> tuple[float, float, float, float]:
+        """All epochs; from 0 to a round number, or the decades in use."""
+        starts = [float(history.epoch[0]) for history in self._histories if len(history.epoch)]
+        low, high = self._limits()
+        self.settle()
+        return min([0.0, *starts]), self._epochs * 1.02, low, max(high, low + 1e-6)
+
+    def settle(self) -> None:
+        """Name as many numbers of a logarithmic axis as there is room for."""
+        room = self.view.height() / self.scale
+        self.plot.getAxis("left").setTicks(decades(*self._limits(), room) if self._is_log() else None)
+
+    def value_text(self, value: float) -> str:
+        """The newest value, where there is room beside the names."""
+        return "" if self.question.other is not None else super().value_text(value)
+
+    def describe(self, position: float, _height: float) -> str:
+        """The measurement pointed at."""
+        history = self._histories[0]
+        if not len(history.epoch):
+            return ""
+        row = int(np.argmin(np.abs(history.epoch - position)))
+        return f"epoch {history.epoch[row]:.4g}, step {history.step[row]:,}"
+
+    # numbers -------------------------------------------------------------------------------------------
+    def series(self) -> Series:
+        """Epoch, step and what is shown, [T] each; the other run's at the epochs at which it was measured."""
+        own, other = self._histories
+        length = max(len(own.epoch), len(other.epoch))
+        table: Series = {"epoch": _padded(own.epoch, length), "step": _padded(own.step, length)}
+        for group, history in zip(self._groups, self._histories, strict=True):
+            if history is other and len(other.epoch):
+                table["epoch of the other run"] = _padded(other.epoch, length)
+            for curve in group:
+                if curve.has_values():
+                    table[curve.name] = _padded(curve.y, length)
+        return table
+
+    def recolour(self, colours: Scheme) -> None:
+        """Put on the colours of a scheme."""
+        super().recolour(colours)
+        for area, styles in zip(getattr(self, "_areas", ()), _STYLES, strict=False):
+            colour = QColor(styles[0].colour_in(colours))
+            colour.setAlpha(46)
+            area.setBrush(colour)
+
+
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([values.astype(float), np.full(length - len(values), np.nan)])

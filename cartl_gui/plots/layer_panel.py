@@ -1,0 +1,91 @@
+"""A plot that answers a question about blocks or layers, beside showing a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cartl_gui.layers_view import Question, Source
+from cartl_gui.plots.base import PlotPanel
+from cartl_gui.run_data import RunData
+from engine.config import StageName
+
+#: Fewest pixels from one tick to the next.
+_LEAST = 17
+#: Digits that a logarithmic axis names, and how many pixels a decade must have for them.
+_DIGITS = (((1, 1.5, 2, 3, 4, 5, 6, 8), 190), ((1, 2, 3, 5), 85), ((1, 2, 5), 58), ((1, 3), 38))
+_STEPS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+
+
+class LayerPanel(PlotPanel):
+    """What is shown depends on a `Question` too. Its logarithmic scale is chosen for all of the page at once."""
+
+    can_log = False
+    #: The parts of a question that change what the axes show, so that all of it is shown again.
+    framing: tuple[str, ...] = ("quantity", "per", "other")
+    #: The parts of a question that change nothing here.
+    ignored: tuple[str, ...] = ()
+
+    question = Question()
+
+    def ask(self, question: Question) -> None:
+        """Answer another question from the next `show_run` on."""
+        question = replace(question, **{name: getattr(Question(), name) for name in self.ignored})
+        if question == self.question:
+            return
+        before, self.question = self.question, question
+        stays = all(getattr(before, name) == getattr(question, name) for name in self.framing)
+        self._seen = (*self._seen[:2], None) if stays and self._seen is not None else None
+
+    def show_same(self, other: PlotPanel) -> None:
+        """Show what another plot of this kind shows."""
+        if isinstance(other, LayerPanel):
+            self.question = other.question
+        super().show_same(other)
+
+    def source(self, data: RunData, stage: StageName) -> Source:
+        """What is shown now."""
+        return Source.of(data, stage)
+
+    def name(self, title: str, axis: str) -> None:
+        """Call the plot and its y axis something else."""
+        self.title = title
+        self._heading.setText(title)
+        self._heading.setToolTip(title)
+        self.widget.setAccessibleName(title)
+        self.titles = (self.titles[0], axis)
+        self.plot.setLabel("left", axis)
+
+    def say_empty(self, text: str) -> None:
+        """What an empty plot says."""
+        self._empty.setText(text)
+
+
+def scaled(values: np.ndarray, *, log: bool) -> np.ndarray:
+    """Values as an axis or colour scale places them; on a logarithmic one those of 0 and less are gaps."""
+    known = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
+    kept = np.where(known, values, np.nan)
+    return np.log10(kept) if log else kept
+
+
+def decades(low: float, high: float, room: float) -> list[list[tuple[float, str]]]:
+    """Ticks of a logarithmic axis from 10^low to 10^high: as many digits of a decade as `room` pixels have place for."""
+    whole = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    per_decade = room / max(high - low, 1e-9)
+    digits = next((digits for digits, least in _DIGITS if per_decade >= least), (1,))
+    step = max(1, round(_LEAST / max(per_decade, 1e-9)))
+    return [
+        [
+            (ten + float(np.log10(digit)), f"{digit * 10.0**ten:g}")
+            for ten in whole
+            if ten % step == 0
+            for digit in digits
+        ]
+    ]
+
+
+def numbers(count: int, room: float) -> list[list[tuple[float, str]]]:
+    """Ticks at 1 to `count`, as many as `room` pixels have place for."""
+    step = next(step for step in _STEPS if step * room >= _LEAST * count or step >= count)
+    return [[(number, str(number)) for number in range(1, count + 1) if number % step == 0 or step == 1]]
