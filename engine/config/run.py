@@ -26,7 +26,7 @@ class InspectionConfig(Settings):
     """What is measured layer by layer while training. Measuring never changes training."""
 
     probe_size: int = setting(
-        128,
+        64,
         "Probe images",
         "Held-out images (or training images where none are held out) on which clean and adversarial "
         "features are compared; the same ones all through the run.",
@@ -48,8 +48,8 @@ class InspectionConfig(Settings):
     )  # fmt: skip
     live_share: float = setting(
         0.01, "Share of the time",
-        "Largest share of the training time for Lipschitz bounds between the first and the last step; the interval "
-        "follows from it. 0 measures them after the last step only.",
+        "Largest share of the training time for distances and Lipschitz bounds; the interval of the bounds follows from "
+        "it. Distances come at the end of each epoch anyhow, bounds after the last step too. 0 measures none between.",
         ge=0, le=0.5,
     )  # fmt: skip
     examples: int = setting(

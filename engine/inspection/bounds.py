@@ -5,7 +5,8 @@ Every quantity is l2 to l2, in eval mode, and comes as three numbers:
     upper      a certified bound: no input does more
     estimate   of a layer: the largest value that any method found for its operator norm; of a block and the network:
                the rule of the upper bound with these values
-    lower      the largest expansion seen over pairs of images, so no bound can be below it
+    lower      the largest expansion seen over pairs of images, and of the network also the largest gradient, so no
+               bound can be below it
 
 upper >= estimate >= lower holds in exact arithmetic; where rounding or an error breaks it, all values stay as they are
 and the contradiction is counted.
@@ -33,7 +34,7 @@ from engine.inspection.composition import (
     variants,
 )
 from engine.inspection.distances import IMAGES, PairStatistics, measure_pairs
-from engine.inspection.empirical import expanding_pairs
+from engine.inspection.empirical import expanding_pairs, gradient_bound
 from engine.inspection.graph import Graph
 from engine.inspection.norms import (
     Convolution,
@@ -43,6 +44,7 @@ from engine.inspection.norms import (
     reshaped_norms,
     upper_bounds,
 )
+from engine.models.modes import evaluation
 from engine.models.spectral_norm import constrained
 
 #: How much larger a smaller number may be through rounding alone, relative to the larger one.
@@ -99,7 +101,7 @@ class BoundsMeter:
         Returns:
             Column -> [1], [1, N] or [1, L].
         """
-        nodes = _nodes(graph)
+        nodes, steepest = _nodes(graph), math.nan
         with exact_float32():
             norms = self._norms(graph, care, each_step=lambda share: each_step(0.7 * share))
             pairs = [measure_pairs(model, images, adversarial, nodes=nodes, batch_size=batch_size)]
@@ -110,7 +112,11 @@ class BoundsMeter:
                 )  # fmt: skip
                 each_step(0.9)
                 pairs.append(measure_pairs(model, start, found, nodes=nodes, batch_size=batch_size))
-        return _row(model, graph, norms, pairs)
+                with evaluation(model), torch.no_grad():
+                    unlikely = model(start).argmin(1)
+                gradients = gradient_bound(model, start, unlikely).cpu().numpy()
+                steepest = float(np.fmax.reduce(gradients))
+        return _row(model, graph, norms, pairs, steepest)
 
     def _norms(self, graph: Graph, care: Care, each_step: EachStep) -> _Norms:
         shown = display_variants(graph)
@@ -191,9 +197,9 @@ def _nodes(graph: Graph) -> tuple[int, ...]:
 
 
 def _row(
-    model: nn.Module, graph: Graph, norms: _Norms, pairs: Sequence[PairStatistics]
+    model: nn.Module, graph: Graph, norms: _Norms, pairs: Sequence[PairStatistics], steepest: float
 ) -> dict[str, np.ndarray]:
-    """Put the columns together."""
+    """Put the columns together; `steepest` is a lower bound on the whole network from gradients, NaN if there is none."""
 
     def seen(borders: Iterable[tuple[int, int]]) -> np.ndarray:
         return np.array([_largest(pairs, start, end) for start, end in borders])
@@ -219,7 +225,7 @@ def _row(
         "log10": (
             [upper.log10_network],
             [estimate.log10_network],
-            np.log10([_largest(pairs, IMAGES, graph.output)]),
+            np.log10([np.fmax(_largest(pairs, IMAGES, graph.output), steepest)]),
         ),
     }
     columns: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Lipschitz bounds while a network trains, within a share of the training's time."""
+"""Lipschitz bounds while a network trains, within the share of its time that looking at layers may take."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pairs:
 
 class LiveBounds:
     """Decides when bounds are measured, and measures them. The interval follows from what a sample costs here, so
-    that the time spent stays within a share of the time trained.
+    that distances and bounds together stay within a share of the time trained.
 
     Args:
         share: largest share 0..1 of the training time; 0 for none before the end.
@@ -50,8 +50,9 @@ class LiveBounds:
         self._meter = BoundsMeter(generator("cpu", seed, stage, "bounds"))
         self._spent, self._cost, self._step = 0.0, 0.0, 0
 
-    def expect(self, seconds: float) -> None:
-        """Take the time that distances took for a first guess at what bounds take."""
+    def add(self, seconds: float) -> None:
+        """Count the time that distances took within the share too; it is the first guess at what bounds take."""
+        self._spent += seconds
         self._cost = self._cost or seconds
 
     def is_due(self, seconds: float) -> bool:

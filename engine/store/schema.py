@@ -173,7 +173,7 @@ BOUNDS = Table(
         Column("step", "i8", "1", "step"),
         Column("epoch", "f8", "epochs", "epoch"),
         Column("interval", "i8", "steps", "steps since the bounds were measured before"),
-        Column("live_share", "f4", "1", "share of the training time spent on bounds so far"),
+        Column("live_share", "f4", "1", "share of the training time spent on distances and bounds so far"),
         Column("violations", "i8", "1", "layers, blocks and networks whose bounds contradict each other"),
         Column("log10_upper", "f4", "1", "log10 of the whole network's certified upper bound"),
         Column("log10_estimate", "f4", "1", "the same product with estimates"),

@@ -63,7 +63,7 @@ class Observer:
         images, verdict = self.probe.look(model, self._control)
         began = time.perf_counter()
         self._compare(model, images, verdict)
-        self._bounds.expect(time.perf_counter() - began)
+        self._bounds.add(time.perf_counter() - began)
         self._record("layers", _at(step, epoch) | self._layers)
         return verdict
 

@@ -59,6 +59,8 @@ class TrainingStage:
             raise ConfigError([Problem(f"{name}.num_finetuned_blocks", reason)])
         held_out = len(domain.validation)
         watched = held_out or min(host.config.inspection.probe_size, len(domain.train))
+        few = host.config.inspection.probe_size
+        compared = f", features of {few}" if few < watched else ""
         steps = steps_per_epoch(len(domain.train), config.batch_size)
         graph = trace(model, torch.zeros(1, *domain.train.images.shape[1:], device="meta"))
         self.layout = StageLayout(
@@ -68,7 +70,7 @@ class TrainingStage:
             steps_per_epoch=steps,
             **names_of(graph),
             boundary=self.boundary,
-            probe=f"{self.probe_config.title} on {watched} {'held-out' if held_out else 'training'} images",
+            probe=f"{self.probe_config.title} on {watched} {'held-out' if held_out else 'training'} images{compared}",
             penalty=self.objective.penalty_title,
             image_size=domain.train.images.shape[-1],
             class_names=domain.class_names,
