@@ -110,7 +110,7 @@ def stamp_of(data: RunData, stage: StageName) -> tuple[bytes, ...]:
 def images_of(data: RunData, stage: StageName) -> tuple[DataConfig | None, bool]:
     """Which images the numbers of a stage's samples speak of: the data, and whether they are test images."""
     config = data.info.config
-    if stage == "attack":
+    if stage == "attack" or data.is_inspection:
         return config.evaluation_data, True
     return (config.source if stage == "pretraining" else config.target), False
 
@@ -365,6 +365,8 @@ def why_not_attacked(data: RunData, stage: StageName) -> str:
     """Why the images cannot be attacked anew within another radius now; empty if they can."""
     if not len(data.columns(stage, "examples").get("sample", ())):
         return "Other radii can be tried once there are images."
+    if data.is_inspection:
+        return "Other radii can be tried on the images of a run, not on those of an analysis."
     if stage == "attack" or stage in data.weights:
         return ""
     if data.info.state == "running":

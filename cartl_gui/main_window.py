@@ -202,6 +202,8 @@ class MainWindow(QMainWindow):
             page.export_requested.connect(actions.export_plot)
             page.stage_chosen.connect(self._stage_chosen)
         self.layers.live_asked.connect(self._show_live)
+        self.examples.live_asked.connect(self._show_live)
+        self.live.attack.follow(self.selection)
         self.layers.inspect_asked.connect(actions.inspect_shown)
         self.layers.cancel_asked.connect(self.session.cancel_inspection)
         self.layers.back_asked.connect(self._show_selected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
+    QButtonGroup,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -40,6 +41,7 @@ class ExamplesPage(QWidget):
     #: Another stage of the run was chosen.
     stage_chosen = Signal(str)
     demo_asked = Signal()
+    live_asked = Signal()
     export_requested = Signal(object)
 
     def __init__(self, selection: Selection, parent: QWidget | None = None) -> None:
@@ -92,9 +94,6 @@ class ExamplesPage(QWidget):
         self.count = QLabel()
         self.count.setAccessibleName("Number of flipped images")
         self.mosaic.add_controls(self.filter, self.sort, self.count)
-        self.stage_box = QuietCombo()
-        self.stage_box.setAccessibleName("Stage")
-        self.stage_box.activated.connect(self._stage_picked)
         self._head = QWidget()
         row = QHBoxLayout(self._head)
         row.setContentsMargins(4, 0, 4, 0)
@@ -102,7 +101,16 @@ class ExamplesPage(QWidget):
         for widget in (self._name, self._state):
             row.addWidget(widget)
         row.addWidget(self._about, 1)
-        row.addWidget(self.stage_box)
+        self._stages = QButtonGroup(self)
+        self.stage_buttons: dict[StageName, QPushButton] = {}
+        for stage in STAGES:
+            button = self.stage_buttons[stage] = QPushButton(STAGE_TITLES[stage])
+            button.setCheckable(True)
+            button.setProperty("stage", stage)
+            button.setAccessibleName(f"Show the images of stage {STAGE_TITLES[stage]}")
+            self._stages.addButton(button)
+            row.addWidget(button)
+        self._stages.buttonClicked.connect(self._stage_picked)
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         for panel in self.panels():
             self._splitter.addWidget(panel)
@@ -128,18 +136,20 @@ class ExamplesPage(QWidget):
     def _build_empty(self) -> QWidget:
         self.empty_text = WrappedLabel("muted")
         self.empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.demo_button = QPushButton("Try the demo")
-        self.demo_button.setProperty("main", "true")
+        self.demo_button, self.live_button = QPushButton("Try the demo"), QPushButton("Show the live plots")
         self.demo_button.clicked.connect(self.demo_asked)
+        self.live_button.clicked.connect(self.live_asked)
         empty = QWidget()
         column = QVBoxLayout(empty)
         column.addStretch(2)
         picture = QLabel()
-        picture.setPixmap(theme.icon("grid", theme.scheme().neutral).pixmap(QSize(48, 48)))
+        picture.setPixmap(theme.icon("examples", theme.scheme().neutral).pixmap(QSize(48, 48)))
         column.addWidget(picture, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self.empty_text)
         column.addSpacing(8)
-        column.addWidget(self.demo_button, 0, Qt.AlignmentFlag.AlignHCenter)
+        for button in (self.demo_button, self.live_button):
+            button.setProperty("main", "true")
+            column.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
         return empty
 
@@ -164,7 +174,9 @@ class ExamplesPage(QWidget):
         if data and before and view.images_of(data, stage) != view.images_of(before, stage_before):
             # The numbers of images mean others in another data set or split.
             self.selection.set_sample(None)
-        self.refresh()
+        self.begin_refresh()
+        if self.isVisible():
+            self.refresh()
 
     def refresh(self) -> None:
         """Draw what changed, at once."""
@@ -176,13 +188,16 @@ class ExamplesPage(QWidget):
         """Write the texts anew and let changed plots wait for `draw_next`, so that none delays the window."""
         data = self.data
         self._head.setVisible(data is not None)
+        waits = data is not None and data.info.state in ("created", "running")
+        self.demo_button.setVisible(not waits)
+        self.live_button.setVisible(waits)
         if data is None:
             self._gallery = None
             self.empty_text.setText(NO_RUN)
             self.stack.setCurrentIndex(0)
             return
         self._name.setText(data.info.name)
-        self._state.setText(words.STATE_WORDS[data.info.state])
+        self._state.setText("full analysis" if data.is_inspection else words.STATE_WORDS[data.info.state])
         stamp = (
             data.info.id,
             self.stage,
@@ -277,12 +292,10 @@ class ExamplesPage(QWidget):
         about = layout.title if layout else f"{STAGE_TITLES[self.stage]} has not begun"
         self._about.setText(about)
         self._about.setToolTip(about)
-        stages = tuple(stage for stage in STAGES if stage in data.stages() or stage == self.stage)
-        if stages != tuple(self.stage_box.itemData(number) for number in range(self.stage_box.count())):
-            self.stage_box.clear()
-            for stage in stages:
-                self.stage_box.addItem(STAGE_TITLES[stage], stage)
-        self.stage_box.setCurrentIndex(self.stage_box.findData(self.stage))
+        for stage, button in self.stage_buttons.items():
+            button.setVisible(stage in data.info.config.stages and not data.is_inspection)
+            button.setEnabled(stage in data.stages() or stage == self.stage)
+            button.setChecked(stage == self.stage)
         has_images = gallery is not None and len(gallery) > 0
         for widget in (self.count, self.filter, self.sort):
             widget.setVisible(has_images)
@@ -306,8 +319,8 @@ class ExamplesPage(QWidget):
             text = f"Recorded: {gallery.attack}"
         self.epsilon.show_state(text, role, enabled=not reason, anew=not gallery.is_recorded)
 
-    def _stage_picked(self, index: int) -> None:
-        self.stage_chosen.emit(self.stage_box.itemData(index))
+    def _stage_picked(self, button: QPushButton) -> None:
+        self.stage_chosen.emit(button.property("stage"))
 
     def _sort_again(self) -> None:
         if self._gallery is not None:

@@ -195,9 +195,12 @@ class MosaicPlot(PlotPanel):
     # what is shown -------------------------------------------------------------------------------------
     def show_gallery(self, gallery: Gallery | None, rows: np.ndarray) -> None:
         """Show these rows of a gallery in this order, as far scrolled as before; None empties the mosaic."""
+        if gallery is not self._gallery:
+            difference = (
+                gallery.examples["difference"] if gallery is not None and len(gallery) else np.zeros(1)
+            )
+            self._largest = float(np.nanmax(np.abs(difference), initial=0.0))
         self._gallery, self._rows = gallery, rows
-        difference = gallery.examples["difference"] if gallery is not None and len(gallery) else np.zeros(1)
-        self._largest = float(np.nanmax(np.abs(difference), initial=0.0))
         self._draw_again()
 
     def select(self, sample: int | None) -> None:
@@ -367,16 +370,12 @@ class MosaicPlot(PlotPanel):
         return caption.sentence() if caption else ""
 
     def _after_pointing(self) -> None:
-        text = self._selected_text()
-        self.say(text)
-        self.widget.setAccessibleDescription(
-            text or "Arrow keys choose an image, plus and minus change the size."
-        )
-
-    def _selected_text(self) -> str:
-        """What there is to say about the selected image."""
         caption = self._caption_of(self.selected_number())
-        return caption.sentence() if caption else missing_text(self._gallery, self._selected)
+        text = caption.sentence() if caption else missing_text(self._gallery, self._selected)
+        if not text and len(self._rows):
+            text = "Click an image or press an arrow key to see its distances."
+        self.say(text)
+        self.widget.setAccessibleDescription(text)
 
     def _caption_of(self, number: int | None) -> Caption | None:
         if self._gallery is None or number is None:

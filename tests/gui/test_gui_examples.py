@@ -66,10 +66,11 @@ def run(
     weights: tuple[StageName, ...] = ("finetuning",),
     stage: StageName = "finetuning",
     config: RunConfig = CONFIG,
+    is_inspection: bool = False,
 ) -> RunData:
     """A run that has these tables in one stage."""
     info = RunInfo("0003-neft", "NEFT", "A study", "/runs/3", state, config)
-    data = RunData(info)
+    data = RunData(info, is_inspection=is_inspection)
     found: Any = {stage: TABLES if tables is None else tables}
     data.absorb(RunRecord(info, {stage: replace(LAYOUT, stage=stage)}, found, weights=weights))
     return data
@@ -94,8 +95,8 @@ class Shown:
         self.show(data, stage)
 
     def show(self, data: RunData | None, stage: StageName = "finetuning") -> None:
-        self.page.show_run(data, stage)
         self.page.show()
+        self.page.show_run(data, stage)
         QApplication.processEvents()
 
     def reset(self) -> None:
@@ -565,6 +566,7 @@ def test_that_a_failure_is_told_and_the_images_stay(shown: Shown) -> None:
         ({"state": "stopped", "weights": ()}, "no weights of this stage"),
         ({"tables": {"probe": TABLES["probe"]}}, "once there are images"),
         ({"state": "running"}, ""),
+        ({"is_inspection": True}, "not on those of an analysis"),
     ],
 )
 def test_that_the_reason_why_no_other_radius_can_be_tried_is_told(
@@ -601,6 +603,7 @@ def test_that_new_looks_replace_images_and_distances_and_leave_selection_and_scr
     data = run({}, state="running", weights=())
     found = Shown(data)
     assert found.page.stack.currentIndex() == 0 and "after the first look" in found.page.empty_text.text()
+    assert found.page.live_button.isVisible() and found.page.demo_button.isHidden()
     for table, columns in TABLES.items():
         data.add_rows(RowsAdded("0003-neft", "finetuning", table, columns))  # type: ignore[arg-type]
     found.page.refresh()
@@ -746,15 +749,14 @@ def test_that_everything_that_takes_the_focus_has_a_name(shown: Shown) -> None:
     assert nameless == []
 
 
-def test_that_another_stage_can_be_asked_for(qtbot: QtBot) -> None:
+def test_that_another_stage_can_be_asked_for() -> None:
     data = run()
     data.start_stage(StageLayout("attack", "PGD-20"))
     found, chosen = Shown(data), []
     found.page.stage_chosen.connect(chosen.append)
-    box = found.page.stage_box
-    assert [box.itemData(number) for number in range(box.count())] == ["finetuning", "attack"]
-    assert box.currentData() == "finetuning"
-    qtbot.keyClick(box, Qt.Key.Key_Down)
+    buttons = found.page.stage_buttons
+    assert buttons["pretraining"].isHidden() and buttons["finetuning"].isChecked()
+    buttons["attack"].click()
     assert chosen == ["attack"]
     found.close()
 
