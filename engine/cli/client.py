@@ -179,6 +179,8 @@ class Client:
             if isinstance(event, NetworkInspected):
                 if event.record is None:
                     raise Paused(self._signals.number)
+                if not self._inspected:
+                    self.display.advance(100)
                 return event.record
             self._raise_if_failed(event)
 
@@ -258,6 +260,7 @@ class Client:
                 case RunChanged(run=run) if run.id in pending:
                     if run.state not in ENDED:
                         active.add(run.id)
+                        idle_since = None
                     elif run.id in active or run.state != before[run.id]:
                         pending.discard(run.id)
                 case QueueEmpty(paused=True):

@@ -32,13 +32,13 @@ from engine.report.inspection import (
 from engine.wording import NOTHING, significant
 
 #: Columns of a table, and the fewest that are left of a name to make it fit.
-WIDTH, FEWEST = 120, 8
+WIDTH, FEWEST = 120, 12
 #: Test images unless a number is named.
 IMAGES = 256
 #: Names of blocks and layers that only one of two networks has, until they are counted.
 NAMED = 6
 
-#: Columns of the tables: title and key. The first of layers is what they are, the second how they amplify.
+#: Columns of the tables: title and key. Of layers there are two, with what they are and how they amplify.
 _BLOCKS = (
     ("distance", "distance"), ("relative", "relative_distance"), ("cosine", "cosine"), ("CKA", "cka"),
     ("amplified", "amplification"), ("lower", "lower"), ("estimate", "estimate"), ("upper", "upper"),
@@ -61,10 +61,12 @@ _BOUNDS_TOLD = (
     "nominal: the upper bound if reshaped norms were operator norms, which they are not."
 )
 _NORMS_TOLD = (
-    "unfolded lower, estimate and upper: of the convolution or linear map alone. reshaped: spectral norm of the weight as a matrix, which NEFT "
-    "constrains; no Lipschitz constant. sigma: what spectral normalisation divides by."
+    "unfolded lower, estimate and upper: of the convolution or linear map alone. reshaped: spectral norm of the weight as "
+    "a matrix, which NEFT constrains; no Lipschitz constant. sigma: what spectral normalisation divides by."
 )
-_CHANGES_TOLD = "Third lines: B - A with its sign for what is measured on features, B / A after an x for norms and bounds."
+_CHANGES_TOLD = (
+    "B:A: B - A with its sign for what is measured on features, B / A after an x for norms and bounds."
+)
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -137,6 +139,8 @@ def _look(target: Path | RunInfo, options: argparse.Namespace, client: Client) -
         return Inspection(record, stage, now=True)
     if options.now:
         own = target.config
+        if options.stage is not None and options.stage not in own.stages:
+            raise UsageError(f"{target.name} has no {options.stage}.")
         attack = attack_settings(options, own.attack) if given_settings(options, AttackConfig) else None
         given = given_settings(options, DataConfig, "data_")
         data = data_settings(options, own.evaluation_data) if given else None
@@ -196,13 +200,12 @@ def comparison_text(found: Mapping[str, Any], *, layers: bool) -> str:
         for what, names in found["unmatched"][side].items():
             if names:
                 head.append(_wrapped(f"Only {side.upper()} has the {what} {_listed(names)}", "  "))
-    network = [(side, told["network"]) for side, told in sides.items()]
-    lines = [f"  {side}: {_network_text(values)}" for side, values in network]
-    change = _network_text(found["network"]["change"], _changed)
+    lines = [f"  {side}: {_network_text(told['network'])}" for side, told in sides.items()]
+    lines.append(f"  B - A: {_network_text(found['network']['change'], change=True)}")
     parts = [
         "\n".join(head),
         _blocks_table(_lines(found["blocks"])) if found["blocks"] else "No block of A is in B.",
-        "\n".join(["End to end, from pixels to logits, as log10:", *lines, f"  B - A: {change}"]),
+        "\n".join(["End to end, from pixels to logits, as log10:", *lines]),
     ]
     if layers and found["layers"]:
         parts += _layers_tables(_lines(found["layers"]))
@@ -251,20 +254,20 @@ def _warnings(found: Mapping[str, Any]) -> list[str]:
     return [_wrapped(f"! {count} {words}; do not rely on: {told}", "  ")]
 
 
-def _network_text(values: Mapping[str, Any], digits: Callable[[str, float | None], str] | None = None) -> str:
+def _network_text(values: Mapping[str, Any], *, change: bool = False) -> str:
     return ", ".join(
-        f"{name} {digits(key, values[key]) if digits else _digits(values[key])}"
+        f"{name} {_changed(key, values[key]) if change else _digits(values[key])}"
         for name, key in (("lower", "log10_lower"), ("estimate", "log10_estimate"), ("upper", "log10_upper"))
     )
 
 
 def _blocks_table(lines: Sequence[Line]) -> str:
+    digits = max(len(str(row["block"])) for of, row in lines if of != _CHANGE)
     facts: dict[str, Tell] = {
-        "block": lambda row: str(row["block"]),
-        "name": lambda row: row["name"],
+        "block": lambda row: f"{row['block']:>{digits}}: {row['name']}",
         "frozen": lambda row: "yes" if row["frozen"] else "no",
     }
-    return _table(lines, facts, _BLOCKS, name="name")
+    return _table(lines, facts, _BLOCKS)
 
 
 def _layers_tables(lines: Sequence[Line]) -> list[str]:
@@ -281,23 +284,16 @@ def _layers_tables(lines: Sequence[Line]) -> list[str]:
         (of, {**row, "reshaped": row["spectral_norm"] if row["reshaped"] is None else row["reshaped"]})
         for of, row in lines
     ]
-    return [_table(lines, facts, _LAYERS, name="layer"), _table(norms, name, _NORMS, name="layer")]
+    return [_table(lines, facts, _LAYERS), _table(norms, name, _NORMS)]
 
 
-def _table(
-    lines: Sequence[Line],
-    facts: Mapping[str, Tell],
-    columns: Sequence[tuple[str, str]],
-    *,
-    name: str,
-) -> str:
-    """Lay out lines; names are shortened from the left, where they differ least, until the table fits.
+def _table(lines: Sequence[Line], facts: Mapping[str, Tell], columns: Sequence[tuple[str, str]]) -> str:
+    """Lay out lines; long names lose what is behind their first letters, which differs least, until the table fits.
 
     Args:
         lines: one for each block or layer, three where two networks are compared.
-        facts: columns that tell what it is; where two are compared, B only says what differs from A.
+        facts: columns that tell what it is, its name first; where two are compared, B only says what differs from A.
         columns: title and key of the values.
-        name: the column to shorten.
     """
     compared = any(of for of, _ in lines)
     head = [*facts, *(["of"] if compared else []), *(title for title, _ in columns)]
@@ -311,19 +307,18 @@ def _table(
             for _, key in columns
         ]
         rows.append([*told, *([of] if compared else []), *values])
-    at = head.index(name)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    room = max(FEWEST, WIDTH - sum(widths) - 2 * (len(widths) - 1) + widths[at])
+    room = max(FEWEST, WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1))
     for texts in rows:
-        if len(texts[at]) > room:
-            texts[at] = "..." + texts[at][3 - room :]
+        if len(texts[0]) > room:
+            texts[0] = f"{texts[0][:4]}...{texts[0][7 - room :]}"
     return report.format_table(head, rows)
 
 
 def _value(row: Mapping[str, Any], key: str, *, spread: bool) -> str:
-    """A value, a distance with its spread."""
-    error = row.get(f"{key}_errors") if spread and key == "distance" else None
-    return _digits(row[key]) + (f" +- {significant(error)}" if error is not None else "")
+    """A value, a distance with its spread in two digits."""
+    error = row[f"{key}_errors"] if spread and key == "distance" else None
+    return _digits(row[key]) + (f" +- {significant(float(f'{error:.2g}'))}" if error is not None else "")
 
 
 def _changed(key: str, change: float | None) -> str:

@@ -49,7 +49,7 @@ def test_that_an_imported_network_is_told_and_can_be_inspected_attacked_and_star
         assert words in answer.out
     assert answer.out.splitlines()[-1] == f"Written: {target}"
 
-    inspected = cartl("inspect", target, "--steps", 1, "--json", *place)
+    inspected = cartl("inspect", target, "--steps", 1, "--images", 16, "--json", *place)
     assert inspected.code == 0, inspected.err
     assert len(inspected.json["blocks"]) == 5
     attacked = cartl("attack", target, "--steps", 1, "--samples", 16, "--json", *place)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
+from engine import api
 from engine.cli.inspecting import WIDTH, comparison_text, inspection_text
 from engine.config import AttackConfig, RunConfig
 from engine.errors import CartlError, StoreError
@@ -29,7 +33,9 @@ from engine.store.run_reader import read_tables
 from engine.store.schema import BOUNDS, LAYERS, PROBE, STAGE_TABLES, tail
 from engine.store.tables import write_tables
 from engine.store.workspace import Workspace
-from tests.cli.conftest import Cartl
+from tests.cli.conftest import Cartl, Made
+from tests.engine.authors_files import as_authors
+from tests.engine.small import small_model, warm
 from tests.engine.study_results import pretrained, transferred
 
 BLOCKS = ("group 1, block 1", "group 2, block 1", "final norm", "classifier")
@@ -147,10 +153,13 @@ def test_that_every_table_fits_the_terminal_and_tells_names_by_their_end(
     pair = comparison_as_json(inspection, replace(inspection, now=True))
     for text in (inspection_text(found, layers=True), comparison_text(pair, layers=True)):
         assert max(map(len, text.splitlines())) <= WIDTH
-        head, *rows = rows_of(text, "block")
-        names = [row[head.index("name")] for row in rows if row[0]]
+        _, *rows = rows_of(text, "block")
+        names = [row[0] for row in rows if row[0]]
         assert len(set(names)) == 4
-        assert all(full.endswith(name.removeprefix("...")) for full, name in zip(blocks, names, strict=True))
+        assert all(
+            f"{number}: {full}".startswith(name.split("...")[0]) and full.endswith(name.split("...")[-1][-8:])
+            for number, (full, name) in enumerate(zip(blocks, names, strict=True), start=1)
+        )
 
 
 def test_that_numbers_have_three_digits_and_what_was_not_measured_is_a_dash() -> None:
@@ -162,7 +171,7 @@ def test_that_numbers_have_three_digits_and_what_was_not_measured_is_a_dash() ->
     text = inspection_text(inspection_as_json(inspection), layers=True)
     head, first, *_ = rows_of(text, "block")
     told = dict(zip(head, first, strict=True))
-    assert told["distance"] == "0.123 +- 0.0123" and told["cosine"] == "-0.988" and told["CKA"] == "-"
+    assert told["distance"] == "0.123 +- 0.012" and told["cosine"] == "-0.988" and told["CKA"] == "-"
     assert (told["lower"], told["estimate"], told["upper"]) != ("-", "-", "-")
     assert (told["estimate"], told["upper"], told["nominal"]) == ("6", "12", "1.23e6")
     assert "as log10: lower" in text and "estimate 6, upper 12" in text
@@ -171,7 +180,7 @@ def test_that_numbers_have_three_digits_and_what_was_not_measured_is_a_dash() ->
     old = inspection_text(inspection_as_json(without(inspection, "bounds", "probe", "examples")), layers=True)
     head, first, *_ = rows_of(old, "block")
     told = dict(zip(head, first, strict=True))
-    assert told["distance"] == "0.123 +- 0.0123"
+    assert told["distance"] == "0.123 +- 0.012"
     assert {told[name] for name in ("lower", "estimate", "upper", "nominal")} == {"-"}
     assert "as log10: lower -, estimate -, upper -" in old
     head, first, *_ = rows_of(old, "sigma")
@@ -220,7 +229,7 @@ def test_that_two_networks_differ_in_distances_and_by_factors_in_bounds() -> Non
     assert f"Only A has the blocks {BLOCKS[0]}" in text and "Only B has the blocks other" in text
     head, a_row, b_row, change_row, *_ = rows_of(text, "block")
     columns = {name: [row[head.index(name)] for row in (a_row, b_row, change_row)] for name in head}
-    assert columns["of"] == ["A", "B", "B:A"] and columns["name"] == [BLOCKS[1], "", ""]
+    assert columns["of"] == ["A", "B", "B:A"] and columns["block"] == [f"2: {BLOCKS[1]}", "", ""]
     assert float(columns["distance"][2]) == pytest.approx(
         float(columns["distance"][1]) - float(columns["distance"][0]), abs=2e-3
     )
@@ -398,7 +407,7 @@ def test_that_a_run_is_told_as_it_was_last_measured_and_two_are_compared(
     assert found.json["blocks"] == json.loads(json.dumps(inspection_as_json(invented(1))["blocks"]))
     text = cartl("inspect", "A", "--layers", *place).out
     assert text.splitlines()[0].startswith("A: Fine-tuning (NEFT, beta=0.4, k=2) on digits, epoch 0.")
-    assert [row[2] for row in rows_of(text, "frozen")[1:]] == ["yes", "yes", "no", "no"]
+    assert [row[1] for row in rows_of(text, "frozen")[1:]] == ["yes", "yes", "no", "no"]
     assert [row[0] for row in rows_of(text, "shape")[1:]] == [*LAYERS_OF]
     assert "parameters" not in cartl("inspect", "A", *place).out
 
@@ -430,6 +439,10 @@ def test_that_a_run_is_told_as_it_was_last_measured_and_two_are_compared(
         (("FILE", "--data-test-size", "5"), "need their name: --data"),
         (("FILE", "--attack", "fgsm", "--steps", "3"), "--steps has no effect on FGSM"),
         (("FILE", "--mean", "0", "0", "0", "--std", "1", "1", "1"), "needs the images to attack it on: --data"),
+        (("FILE",), "model.pt is empty"),
+        (("FILE", "--data", "digits", "--attack", "autoattack"), "one attack on the network itself, not with AutoAttack"),
+        (("new", "--now"), "new has no weights yet"),
+        (("A", "--now", "--stage", "pretraining"), "A has no pretraining."),
         (("A", "--force"), "--force replaces what --to names; name it."),
         (("A", "--to", "FILE"), "an inspection is written to a folder, .json or .h5, not to .pt"),
         (("A", "B", "--to", "x.h5"), "a comparison is written to .json or .csv, not to .h5"),
@@ -444,3 +457,80 @@ def test_that_what_cannot_be_told_or_has_no_effect_is_refused_in_one_sentence(
     answer = cartl("inspect", *(file if word == "FILE" else word for word in words), "--workspace", stored)
     assert answer.code in (1, 2) and answer.out == ""
     assert expected in answer.err and "Traceback" not in answer.err
+
+
+def weights_of(made: Made) -> Path:
+    return Path(made.runs[1]["path"]) / "weights" / "finetuning.safetensors"
+
+
+def test_that_a_run_tells_frozen_from_trained_blocks_while_it_trained_and_now(
+    cartl: Cartl, made: Made
+) -> None:
+    place = ("--workspace", made.workspace)
+    found = cartl("inspect", "transferred", "--json", *place).json
+    assert [block["block"] for block in found["blocks"]] == [1, 2, 3, 4, 5]
+    assert [block["frozen"] for block in found["blocks"]] == [True, True, False, False, False]
+    assert all(block["distance"] > 0 for block in found["blocks"])
+    assert {layer["block"] for layer in found["layers"]} <= set(range(6))
+    assert found["measured"]["distances"]["epoch"] == 1
+
+    words = ("--steps", 2, "--images", 16, "--json", *place)
+    now = cartl("inspect", "transferred", "--now", *words)
+    assert now.code == 0, now.err
+    assert "Inspecting transferred" in now.err and now.json["measured"] is None
+    assert now.json["probe"] == "PGD-2, Linf 8/255, 1 restart on 16 test images of digits"
+    of_file = cartl("inspect", weights_of(made), *words)
+    assert of_file.json["file"] == str(weights_of(made)) and of_file.json["run"] is None
+    for key in ("blocks", "layers", "network", "images"):
+        assert of_file.json[key] == now.json[key], key
+    for ours, theirs in zip(now.json["layers"], found["layers"], strict=True):
+        assert ours["spectral_norm"] == pytest.approx(theirs["spectral_norm"], rel=1e-3)
+        assert ours["upper"] >= ours["estimate"] >= ours["lower"] > 0
+    other = cartl("inspect", weights_of(made), "--data", "letters", *place)
+    assert other.code == 1 and "choose the data it was trained on" in other.err
+
+
+def test_that_a_run_is_compared_with_its_own_weights_file(cartl: Cartl, made: Made) -> None:
+    words = ("--steps", 1, "--images", 8, "--json", "--workspace", made.workspace)
+    found = cartl("inspect", "transferred", weights_of(made), *words)
+    assert found.code == 0, found.err
+    assert not any(names for side in found.json["unmatched"].values() for names in side.values())
+    changes = [layer["change"]["spectral_norm"] for layer in found.json["layers"]]
+    assert changes == pytest.approx([1] * len(changes), rel=1e-3)
+    assert "! A and B were attacked in other ways" in comparison_text(found.json, layers=True)
+
+
+def test_that_checkpoints_of_other_programs_are_analysed_and_compared(cartl: Cartl, tmp_path: Path) -> None:
+    files = [tmp_path / f"authors-{seed}.safetensors" for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        save_file(as_authors(warm(small_model(10, seed)), (1, 1, 1)), file)
+    images = ("--data", "digits", "--data-image-size", 16, "--data-test-size", 10)
+    space = ("--mean", 0.4, 0.5, 0.6, "--std", 0.2, 0.25, 0.3)
+    place = ("--json", "--workspace", tmp_path / "workspace")
+    attack = ("--steps", 1, "--images", 8)
+    pair = cartl("inspect", *files, "--architecture", "cartl", *space, *images, *attack, *place)
+    assert pair.code == 0, pair.err
+    assert len(pair.json["layers"]) == 10 and pair.json["a"]["notes"]
+
+    own = tmp_path / "own.safetensors"
+    assert cartl("import", files[0], *images[:4], *space, "--to", own, *place).code == 0
+    imported = cartl("inspect", own, *images, *attack, *place).json
+    for mine, theirs in zip(imported["layers"], pair.json["layers"], strict=True):
+        for key in ("upper", "estimate", "distance", "cosine"):
+            assert mine[key] == pytest.approx(theirs["a"][key], rel=1e-3), (mine["layer"], key)
+
+
+def test_that_ctrl_c_ends_an_analysis_with_130_and_writes_nothing(
+    cartl: Cartl, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = api.Session.inspect
+
+    def interrupted(session: api.Session, target: str, **words: object) -> None:
+        begin(session, target, **words)  # type: ignore[arg-type]
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(api.Session, "inspect", interrupted)
+    path = tmp_path / "look.json"
+    answer = cartl("inspect", weights_of(made), "--to", path, "--workspace", made.workspace)
+    assert (answer.code, answer.out) == (130, "") and "Ending the analysis." in answer.err
+    assert not path.exists()

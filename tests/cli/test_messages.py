@@ -101,11 +101,6 @@ def test_that_an_attack_step_wider_than_the_ball_is_refused_before_a_run_is_made
     assert len(cartl("runs", "--json", "--workspace", made.workspace).json) == len(before)
 
 
-def test_that_a_run_is_not_measured_again_with_another_attack(cartl: Cartl, made: Made) -> None:
-    answer = cartl("inspect", "source", "--epsilon", "4/255", "--workspace", made.workspace)
-    assert answer.code == 2 and "--epsilon is for weights files" in answer.err
-
-
 def test_that_weights_are_refused_under_a_foreign_file_name(cartl: Cartl, made: Made, tmp_path: Path) -> None:
     answer = cartl("export", "source", "--weights", tmp_path / "model.onnx", "--workspace", made.workspace)
     assert answer.code == 2 and "ending in .safetensors or .pt" in answer.err

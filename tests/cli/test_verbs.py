@@ -58,34 +58,6 @@ def test_that_resume_makes_what_a_study_has_more_than_before(
     assert [run["id"] for run in again.json["runs"]] == [run["id"] for run in answer.json["runs"]]
 
 
-def test_that_inspect_tells_frozen_from_trained_blocks(cartl: Cartl, made: Made) -> None:
-    answer = cartl("inspect", "transferred", "--json", "--workspace", made.workspace)
-    assert answer.code == 0
-    blocks = answer.json["blocks"]
-    assert [block["block"] for block in blocks] == [1, 2, 3, 4, 5]
-    assert [block["frozen"] for block in blocks] == [True, True, False, False, False]
-    assert all(block["distance"] > 0 for block in blocks)
-    assert {layer["block"] for layer in answer.json["layers"]} <= set(range(6))
-
-    text = cartl("inspect", "transferred", "--layers", "--workspace", made.workspace).out
-    assert text.count("frozen") == 2 and text.count("trained") == 3
-    source = cartl("inspect", "transferred", "--stage", "pretraining", "--workspace", made.workspace)
-    assert source.code == 2 and "has no pretraining" in source.err
-
-
-def test_that_a_weights_file_is_measured_on_the_images_it_was_trained_on(cartl: Cartl, made: Made) -> None:
-    weights = Path(made.runs[1]["path"]) / "weights" / "finetuning.safetensors"
-    answer = cartl("inspect", weights, "--steps", 2, "--json", "--workspace", made.workspace)
-    assert answer.code == 0
-    assert answer.json["probe"] == "PGD-2, Linf 8/255, 1 restart on 32 test images of digits"
-    assert [block["frozen"] for block in answer.json["blocks"]] == [True, True, False, False, False]
-    trained = cartl("inspect", "transferred", "--json", "--workspace", made.workspace)
-    for ours, theirs in zip(answer.json["layers"], trained.json["layers"], strict=True):
-        assert ours["spectral_norm"] == pytest.approx(theirs["spectral_norm"], rel=1e-3)
-    other = cartl("inspect", weights, "--data", "letters", "--workspace", made.workspace)
-    assert other.code == 1 and "choose the data it was trained on" in other.err
-
-
 def test_that_an_attack_inherits_images_and_attack_from_the_run(cartl: Cartl, made: Made) -> None:
     answer = cartl(
         "attack", "transferred", "--steps", 3, "--restarts", 2, "--json", "--workspace", made.workspace
