@@ -20,6 +20,7 @@ from cartl_gui import examples_view as view
 from cartl_gui.attack_view import sample_text
 from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.examples_view import Filter, Measure, Per, Sort
+from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.attack_page import AttackPage
 from cartl_gui.pages.examples import ExamplesPage
 from cartl_gui.plots.base import PlotPanel
@@ -30,8 +31,10 @@ from cartl_gui.selection import Place, Selection
 from cartl_gui.theme import LIGHT
 from engine.config import AttackConfig, DataConfig, FinetuningConfig, RunConfig, StageName, format_ratio
 from engine.events import ExamplesAttacked, RowsAdded, RunInfo, RunRecord, StageLayout
+from tests.gui.gui_helpers import drain
 from tests.gui.scripted_attack import ScriptedAttack
 from tests.gui.scripted_layers import NETWORK, example_rows, layer_rows, probe_rows
+from tests.gui.scripted_session import ScriptedSession, earlier_run
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LAYOUT = StageLayout(
@@ -797,3 +800,36 @@ def test_that_the_attack_page_tells_verdict_and_margin_of_the_selected_image(qtb
     selection.set_sample(5000)
     assert page.chosen.isHidden()
     page.close()
+
+
+# in the window ---------------------------------------------------------------------------------------------
+def test_that_the_window_has_images_attacked_anew_and_all_its_pages_follow_the_image(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    info, record = earlier_run()
+    session.add_earlier(info, record)
+    session.open()
+    drain(window)
+    window.show_run(info.id)
+    window.tabs.setCurrentWidget(window.examples)
+    drain(window)
+    page = window.examples
+    page.stage_buttons["attack"].click()
+    drain(window)
+    assert page.stage == window.live.stage == "attack" and not page.mosaic.is_empty()
+    assert window.shown_plot() is page.mosaic
+    samples = window.live.data.columns("attack", "samples")["sample"]  # type: ignore[union-attr]
+    image = int(np.intersect1d(page.mosaic.series()["sample"], samples)[0])
+    page.mosaic.sample_chosen.emit(image)
+    assert f"Image #{image}" in window.live.attack.chosen.text()
+    page.epsilon.epsilon_asked.emit(12 / 255)
+    assert session.calls[-1] == ("attack_examples", info.id, "attack", 12 / 255)
+    drain(window)
+    assert page.epsilon.about.text() == "Attacked anew with PGD-7, Linf 12/255"
+    page.epsilon.epsilon_asked.emit(2.0)
+    drain(window)
+    assert page.epsilon.about.text() == "epsilon is 0 to 1; it is 2."
+    page.stage_buttons["pretraining"].click()
+    drain(window)
+    assert window.selection.sample is None and window.live.stage == "pretraining"
+    assert page.epsilon.about.text().startswith("Recorded: PGD-7")
