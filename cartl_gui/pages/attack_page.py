@@ -44,7 +44,7 @@ class AttackPage(QScrollArea):
         self.card, self.members, self.sweep_card = AttackCard(), MembersCard(), SweepCard()
         self.classes, self.sweep = ClassesPlot(), SweepPlot()
         self.chosen = WrappedLabel()
-        self.chosen.setContentsMargins(18, 4, 18, 4)
+        self.chosen.setIndent(18)
         self.chosen.setAccessibleName("Selected image")
         self._data: RunData | None = None
         self._selection: Selection | None = None
