@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from os.path import commonprefix
 from typing import Any, NamedTuple
@@ -20,11 +20,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from engine.inspection.norms import Convolution
-from engine.inspection.operations import BATCH_NORMS, MATRICES, SHAPE_ONLY, Call, Kind, Shape, effect_of
+from engine.inspection.operations import (
+    BATCH_NORMS,
+    MATRICES,
+    SHAPE_ONLY,
+    Call,
+    Kind,
+    Shape,
+    effect_of,
+    tensors_in,
+)
 from engine.models.base import BlockwiseModel
 from engine.models.exported import ExportedNetwork
 from engine.models.foreign import NormalisedNetwork
@@ -211,27 +219,37 @@ class _Source(NamedTuple):
     whole: bool = True
 
 
-class _Arguments(NamedTuple):
-    """What an operation was called with."""
+class _Signature(NamedTuple):
+    """An operation: its name, its arguments with the defaults of those that have one, and which of them it changes."""
 
-    listed: tuple[Any, ...]
-    named: dict[str, Any]
+    name: str
+    arguments: dict[str, Any]
+    written: tuple[str, ...]
+
+
+@cache
+def _signature(function: Any) -> _Signature:
+    """Name without that of `aten` and without the sign of working in place, and so on, of an overload of `torch.ops`."""
+    schema = function._schema
+    name = schema.name.removeprefix("aten::")
+    arguments = {
+        item.name: item.default_value if item.has_default_value() else None for item in schema.arguments
+    }
+    name = name if name.endswith("__") else name.removesuffix("_")
+    written = [item.name for item in schema.arguments if item.alias_info and item.alias_info.is_write]
+    return _Signature(name, arguments, () if name in BATCH_NORMS else tuple(written))
+
+
+class _Step(NamedTuple):
+    """A call of an operation: its name, "" for the images; all arguments by name; and the tensors it gave."""
+
+    operation: str
+    arguments: dict[str, Any]
+    values: Sequence[Tensor]
 
     def tensors(self) -> list[Tensor]:
-        """All tensors, also those in lists."""
-        return [leaf for leaf in tree_leaves((self.listed, self.named)) if isinstance(leaf, Tensor)]
-
-    def by_name(self, schema: Any) -> dict[str, Any]:
-        """All arguments by their names, with the defaults of those that were left out."""
-        defaults = {item.name: item.default_value for item in schema.arguments if item.has_default_value()}
-        given = zip((item.name for item in schema.arguments), self.listed, strict=False)
-        return defaults | dict(given) | self.named
-
-    def written(self, schema: Any) -> list[Tensor]:
-        """The tensors that the operation changes."""
-        names = [item.name for item in schema.arguments if item.alias_info and item.alias_info.is_write]
-        given = self.by_name(schema)
-        return [leaf for name in names for leaf in tree_leaves(given[name]) if isinstance(leaf, Tensor)]
+        """All tensors among the arguments."""
+        return list(tensors_in(self.arguments.values()))
 
 
 class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -250,10 +268,15 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Operations that gave a plain number, which may steer what follows, and the nodes they read.
         self._steering: list[tuple[str, int]] = []
 
-    def see(self, function: Any, arguments: _Arguments, values: Sequence[Tensor]) -> None:
-        """Called with every operation that makes nodes, before these are known as such; with None for the images."""
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; torch would load its compiler, which takes seconds, to leave this class out."""
+        return False
 
-    def see_constant(self, arguments: _Arguments, values: Sequence[Tensor]) -> None:
+    def see(self, step: _Step) -> None:
+        """Called with every operation that makes nodes, before they are numbered."""
+
+    def see_constant(self, step: _Step) -> None:
         """Called with every operation on constants alone."""
 
     def see_end(self, operation: str, inputs: tuple[int, ...], logits: Tensor) -> None:
@@ -265,14 +288,13 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Returns:
             [B, K] logits; the nodes in which the stem and the blocks of a `BlockwiseModel` end, or the logits' alone.
         """
-        self._add(None, _Arguments((), {}), [images])
+        self._add(_Step("", {}, [images]), [])
         with torch.no_grad(), evaluation(model), self:
             outputs = model.features(images) if isinstance(model, BlockwiseModel) else [model(images)]
         sources = [self._source(output) or _Source(0, whole=False) for output in outputs]
         ends = [source.number for source in sources]
-        steering = self._steering + [
-            ("outside of torch", source.number) for source in sources if not source.whole
-        ]
+        unseen = [("an operation that was not seen", source.number) for source in sources if not source.whole]
+        steering = self._steering + unseen
         if steering:
             inputs = {ends[-1], *(number for _, number in steering)}
             self.see_end(steering[0][0], tuple(sorted(inputs)), outputs[-1])
@@ -283,22 +305,24 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Carry out an operation and number what it gives."""
-        arguments = _Arguments(args, kwargs or {})
-        result = func(*arguments.listed, **arguments.named)
-        values = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
-        read = [source.number for source in map(self._source, arguments.tensors()) if source]
+        result = func(*args, **(kwargs or {}))
+        signature = _signature(func)
+        arguments = signature.arguments | dict(zip(signature.arguments, args, strict=False)) | (kwargs or {})
+        values = list(tensors_in([result]))
+        # A tuple begins with the result; what follows are by-products, such as indices.
+        count = 1 if isinstance(result, tuple) else len(values)
+        step = _Step(signature.name, arguments, values[:count])
+        read = [source.number for source in map(self._source, step.tensors()) if source]
         if not read:
-            self.see_constant(arguments, values)
-        elif _operation(func) in SHAPE_ONLY:
+            self.see_constant(step)
+        elif signature.name in SHAPE_ONLY:
             pass
         elif values:
-            # A tuple begins with the result; what follows are by-products, such as indices.
-            results = values[:1] if isinstance(result, tuple) else values
-            self._add(func, arguments, results)
-            for value in values[len(results) :]:
+            self._add(step, list(tensors_in(arguments[name] for name in signature.written)))
+            for value in values[count:]:
                 self._sources[value] = _Source(self._count - 1, whole=False)
         elif result is not None:
-            self._steering += [(_operation(func), number) for number in read]
+            self._steering += [(signature.name, number) for number in read]
         return result
 
     def _source(self, tensor: Tensor) -> _Source | None:
@@ -308,17 +332,9 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return storage and _Source(storage[1], whole=False)
         return found
 
-    def _add(self, function: Any, arguments: _Arguments, values: Sequence[Tensor]) -> None:
-        """Number new nodes."""
-        self.see(function, arguments, values)
-        if function is not None and function._schema.is_mutable and _operation(function) not in BATCH_NORMS:
-            self._forget(arguments.written(function._schema))
-        for value in values:
-            self._sources[value] = _Source(self._count)
-            self._count += 1
-
-    def _forget(self, changed: Sequence[Tensor]) -> None:
-        """Follow tensors no further that share memory with one that is changed."""
+    def _add(self, step: _Step, changed: Sequence[Tensor]) -> None:
+        """Number new nodes, and follow tensors no further that share memory with one that was changed."""
+        self.see(step)
         for tensor in changed:
             storage = tensor.untyped_storage()
             if tensor not in self._sources:
@@ -326,6 +342,9 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for other in list(self._sources):
                 if other.untyped_storage()._cdata == storage._cdata:
                     self._sources[other] = _Source(self._count, whole=False)
+        for value in step.values:
+            self._sources[value] = _Source(self._count)
+            self._count += 1
 
 
 class _Watcher(_Pass):  # type: ignore[no-untyped-call]
@@ -335,15 +354,15 @@ class _Watcher(_Pass):  # type: ignore[no-untyped-call]
         super().__init__()
         self._visit, self._nodes = visit, frozenset(nodes)
 
-    def see(self, function: Any, arguments: _Arguments, values: Sequence[Tensor]) -> None:
+    def see(self, step: _Step) -> None:
         """See `_Pass.see`."""
-        for number, value in enumerate(values, start=self._count):
+        for number, value in enumerate(step.values, start=self._count):
             if number in self._nodes:
                 self._visit(number, value)
 
     def see_end(self, operation: str, inputs: tuple[int, ...], logits: Tensor) -> None:
         """See `_Pass.see_end`."""
-        self.see(None, _Arguments((), {}), [logits])
+        self.see(_Step(operation, {}, [logits]))
 
 
 class _Recorder(_Pass):  # type: ignore[no-untyped-call]
@@ -358,16 +377,16 @@ class _Recorder(_Pass):  # type: ignore[no-untyped-call]
         for name, tensor in reversed(list(_named_tensors(model))):
             self._names[tensor] = name
 
-    def see_constant(self, arguments: _Arguments, values: Sequence[Tensor]) -> None:
+    def see_constant(self, step: _Step) -> None:
         """See `_Pass.see_constant`."""
-        name = next((self._names[tensor] for tensor in arguments.tensors() if tensor in self._names), "")
-        for value in values if name else ():
+        name = next((self._names[tensor] for tensor in step.tensors() if tensor in self._names), "")
+        for value in step.values if name else ():
             self._names[value] = name
 
-    def see(self, function: Any, arguments: _Arguments, values: Sequence[Tensor]) -> None:
+    def see(self, step: _Step) -> None:
         """See `_Pass.see`."""
-        for number, value in enumerate(values, start=self._count):
-            self.nodes.append(self._node(number, function, arguments, value))
+        for number, value in enumerate(step.values, start=self._count):
+            self.nodes.append(self._node(number, step, value))
 
     def see_end(self, operation: str, inputs: tuple[int, ...], logits: Tensor) -> None:
         """See `_Pass.see_end`."""
@@ -389,24 +408,22 @@ class _Recorder(_Pass):  # type: ignore[no-untyped-call]
                 layers.append(Layer(name, block, node.number, kind, shape, node.parameters, node.map))
         return layers
 
-    def _node(self, number: int, function: Any, arguments: _Arguments, value: Tensor) -> Node:
+    def _node(self, number: int, step: _Step, value: Tensor) -> Node:
         shape = tuple(value.shape)
-        if function is None:
+        if not step.operation:
             return Node(number, "", "input", (), shape)
-        operation, named = _operation(function), arguments.by_name(function._schema)
-        sources = [source for source in map(self._source, arguments.tensors()) if source]
-        known = all(source.whole for source in sources)
-        effect = effect_of(Call(operation, named, value, self._shape_of)) if known else None
+        sources = [source for source in map(self._source, step.tensors()) if source]
+        whole = all(source.whole for source in sources)
+        effect = effect_of(Call(step.operation, step.arguments, value, self._shape_of)) if whole else None
         if effect is None:
-            return Node(
-                number, operation, "unknown", tuple(sorted({source.number for source in sources})), shape
-            )
+            inputs = {source.number for source in sources}
+            return Node(number, step.operation, "unknown", tuple(sorted(inputs)), shape)
         if effect.map is not None:
-            weight = named["weight"] if "weight" in named else named["mat2"]
+            weight = step.arguments["mat2" if step.operation in MATRICES else "weight"]
             self._weights[number] = self._names.get(weight, "")
         return Node(
-            number, operation, effect.kind, tuple(self._sources[tensor].number for tensor in effect.inputs), shape,
-            effect.factor, effect.weights,
+            number, step.operation, effect.kind, tuple(self._sources[tensor].number for tensor in effect.inputs),
+            shape, effect.factor, effect.weights,
             effect.scale if effect.scale is None else effect.scale.detach().clone(),
             effect.map and replace(effect.map, weight=effect.map.weight.clone()),
             effect.parameters,
@@ -415,12 +432,6 @@ class _Recorder(_Pass):  # type: ignore[no-untyped-call]
     def _shape_of(self, tensor: Tensor) -> Shape | None:
         source = self._sources.get(tensor)
         return None if source is None else self.nodes[source.number].shape
-
-
-def _operation(function: Any) -> str:
-    """The name of an operation, without that of `aten` and the sign of working in place."""
-    name: str = function._schema.name.removeprefix("aten::")
-    return name.removesuffix("_") if not name.endswith("__") else name
 
 
 def _named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

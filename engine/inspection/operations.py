@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
@@ -21,7 +21,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
 from engine.inspection.norms import Convolution
 
@@ -87,7 +86,7 @@ class Call:
     def dependent(self) -> list[Tensor]:
         """The tensors among the arguments that depend on the image and are not overwritten."""
         read = (value for name, value in self.arguments.items() if (self.name, name) != ("copy", "self"))
-        return [leaf for leaf in tree_leaves(list(read)) if self.depends(leaf)]
+        return [tensor for tensor in tensors_in(read) if self.depends(tensor)]
 
     def depends(self, value: object) -> bool:
         """Whether a value is a tensor that depends on the image."""
@@ -125,6 +124,15 @@ class Effect:
     scale: Tensor | None = None
     map: Convolution | None = None
     parameters: int = 0
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among values, also those in lists and tuples."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors_in(value)
 
 
 def effect_of(call: Call) -> Effect | None:
