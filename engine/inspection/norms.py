@@ -37,8 +37,8 @@ SETTLED_STEPS = 10
 EXACT_LIMIT = 2000
 #: Bytes of working memory.
 MEMORY = 256 * 2**20
-#: Frequencies whose eigenvalues are looked at together.
-FREQUENCIES = 32
+#: Entries of matrices whose eigenvalues are looked at together: few, for what some have spares the next.
+TOGETHER = 2**17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -395,18 +395,17 @@ def _stacks(
             if precise and not weights.is_cuda:
                 weights = weights.cpu().double()
             weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
-            finite = weights.isfinite().flatten(1).all(1)
-            weights = torch.where(finite.view(-1, 1, 1, 1, 1), weights, 0)
+            broken = ~weights.isfinite().flatten(1).all(1)
+            # Not `where`, which would copy the 0 to CUDA and wait for it.
+            weights = weights.masked_fill(broken.view(-1, 1, 1, 1, 1), 0)
             for dim, axis in enumerate(_axes(first), start=3):
                 for tap in set(range(axis.taps)) - {tap for tap, _ in _reads(axis)}:
                     weights.select(dim, tap).zero_()
             largest = weights.abs().flatten(1).amax(1)
-            unit = torch.where(largest > 0, largest, 1)
+            unit = largest.masked_fill(largest == 0, 1)
             weights /= unit.view(-1, 1, 1, 1, 1)
-            stack = replace(
-                first, weight=weights.flatten(0, 1).contiguous(), groups=len(indices) * first.groups
-            )
-            yield indices, stack, torch.where(finite, unit, math.nan)
+            stack = replace(first, weight=weights.flatten(0, 1), groups=len(indices) * first.groups)
+            yield indices, stack, unit.masked_fill(broken, math.nan)
 
 
 def _in_order(found: Mapping[int, Tensor], maps: Sequence[Convolution]) -> Tensor:
@@ -444,10 +443,8 @@ def _ring_norms(taps: Tensor, ring: Sequence[int], iterations: int | None) -> Te
     vertical = _waves(ring[0], ring[0], height, taps)
     horizontal = _waves(ring[1], ring[1] // 2 + 1, width, taps)
     waves = (vertical[:, None, :, None] * horizontal[None, :, None, :]).flatten(0, 1).flatten(1)
-    at_once = max(1, MEMORY // (64 * taps[:, 0, 0].numel()))
-    if iterations is None:
-        at_once = min(at_once, FREQUENCIES)
-    parts = -(-len(waves) // at_once)
+    entries = TOGETHER if iterations is None else MEMORY // 64
+    parts = -(-len(waves) // max(1, entries // taps[:, 0, 0].numel()))
     flat = taps.flatten(3).flatten(1, 2)
     norms = torch.zeros_like(taps[:, 0, 0, 0, 0])
     for part in range(parts):
@@ -572,4 +569,4 @@ def _unit(vectors: Tensor, *, left_of: Tensor | float = 0.0) -> tuple[Tensor, Te
     """
     norms = torch.linalg.vector_norm(vectors, dim=1)
     nothing = norms <= 100 * torch.finfo(vectors.dtype).eps * left_of
-    return torch.where(nothing[:, None], 0, vectors / norms[:, None]), torch.where(nothing, 0, norms)
+    return (vectors / norms[:, None]).masked_fill(nothing[:, None], 0), norms.masked_fill(nothing, 0)
