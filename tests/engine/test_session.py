@@ -93,6 +93,8 @@ def test_that_events_carry_the_same_rows_as_the_file(finished) -> None:
                 if isinstance(event, RowsAdded) and (event.stage, event.table) == (stage, table)
             ]
             assert bool(parts) == bool(len(next(iter(columns.values())))), f"{stage}/{table}"
+            if table in ("probe", "examples"):  # whole tables, shown at every look and written after the last
+                parts = parts[-1:]
             for name, values in columns.items() if parts else ():
                 told = np.concatenate([np.asarray(part[name]) for part in parts]).astype(values.dtype)
                 np.testing.assert_array_equal(told, values, err_msg=f"{stage}/{table}/{name}")
@@ -185,7 +187,7 @@ def _same_tables(one: Path, one_id: str, other: Path, other_id: str) -> None:
     for stage, tables in second.items():
         for table, columns in tables.items():
             for name, values in columns.items():
-                if name not in ("seconds", "images_per_second"):
+                if name not in ("seconds", "images_per_second", "live_share"):
                     np.testing.assert_array_equal(
                         first[stage][table][name], values, err_msg=f"{stage}/{name}"
                     )
