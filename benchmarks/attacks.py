@@ -38,8 +38,8 @@ from engine.evaluation.evaluate import Evaluation, Told
 from engine.evaluation.plan import Plan
 from engine.models import BlockwiseModel
 from engine.models.folding import folded
+from engine.models.placement import place_on
 from engine.models.spec import ModelSpec
-from engine.stages import place_on
 from engine.store.checkpoints import load_weights
 from tests.engine.peers import (
     NORMS,

@@ -40,11 +40,12 @@ from engine.control import RunControl
 from engine.data import Batch, ImageSet, batches
 from engine.device import autocast, default_threads
 from engine.errors import DeviceError
-from engine.evaluation.probe import Probe
+from engine.inspection.probe import Probe
 from engine.models import build_model
+from engine.models.placement import memory_format
 from engine.pretraining import pretraining_methods
 from engine.randomness import stream_seed
-from engine.training.loop import Trainer, memory_format
+from engine.training.loop import Trainer
 
 CLASSES, SEED, RATE = 10, 0, 0.01
 #: Classes of difference: R same mathematics with other rounding, L lower precision.

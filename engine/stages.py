@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.config import DataConfig, ModelConfig, RunConfig, StageName
 from engine.control import RunControl
 from engine.data import Domain
 from engine.errors import CheckpointError
 from engine.events import AttackResult, Columns, EngineEvent, StageLayout, TableName
-from engine.models import BlockwiseModel
 from engine.models.spec import ModelSpec
 from engine.store.checkpoints import load_weights
 from engine.store.run_folder import LogLevel, RunFolder
-from engine.training.loop import Recorder, memory_format
+from engine.training.loop import Recorder
 
 
 class Host(Recorder, Protocol):
@@ -107,10 +106,3 @@ def require_model(host: Host, spec: ModelSpec, path: Path) -> None:
             f"{path} holds a {spec.config.title}, but the settings name a {host.config.model.title}; "
             "leave the model out of the settings to take over the one in the file"
         )
-
-
-def place_on(model: nn.Module, device: torch.device) -> None:
-    """Move a network to a device, in the memory format that is fastest there."""
-    model.to(device)
-    if isinstance(model, BlockwiseModel):
-        model.lay_out(memory_format(model, device))

@@ -31,8 +31,9 @@ from engine.inspection.rows import look, names_of, probe_table
 from engine.loading import LoadedNetwork, load_network
 from engine.models import BlockwiseModel, build_skeleton
 from engine.models.folding import folded
+from engine.models.placement import place_on
 from engine.randomness import generator
-from engine.stages import Host, model_config, path_before, place_on, require_model
+from engine.stages import Host, model_config, path_before, require_model
 from engine.statistics import wilson
 from engine.wording import percent
 

@@ -25,7 +25,6 @@ from engine.control import RunControl
 from engine.data import load_domain
 from engine.device import exact_float32
 from engine.errors import CheckpointError, ConfigError, Problem, StoreError
-from engine.evaluation.probe import Probe, attack_all, probe_attack
 from engine.events import (
     Columns,
     ExamplesAttacked,
@@ -37,6 +36,7 @@ from engine.events import (
 )
 from engine.inspection.bounds import BoundsMeter
 from engine.inspection.graph import trace
+from engine.inspection.probe import Probe, attack_all, probe_attack
 from engine.inspection.rows import (
     examples_table,
     layers_row,
@@ -46,8 +46,8 @@ from engine.inspection.rows import (
     profile_table,
 )
 from engine.loading import LoadedNetwork, load_network
+from engine.models.placement import place_on
 from engine.randomness import generator
-from engine.stages import place_on
 
 #: Images passed at once, and how many are shown.
 BATCH, EXAMPLES = 64, 32

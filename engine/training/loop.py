@@ -20,9 +20,10 @@ from engine.control import Interrupted, RunControl
 from engine.data import Augmenter, Batch, ImageSet, batches, steps_per_epoch
 from engine.device import autocast
 from engine.errors import CheckpointError, DivergedError
-from engine.evaluation.probe import Probe
 from engine.events import Columns, TableName
+from engine.inspection.probe import Probe
 from engine.models.base import BlockwiseModel
+from engine.models.placement import memory_format
 from engine.models.spec import load_state
 from engine.objective import Loss, Objective, StepContext
 from engine.randomness import stream_seed
@@ -330,9 +331,3 @@ class Trainer:
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
-
-
-def memory_format(model: BlockwiseModel, device: torch.device) -> torch.memory_format:
-    """The layout in which the model's convolutions are fast on the device; a fixed rule, so that runs repeat."""
-    last = device.type == "cuda" or (device.type == "cpu" and model.channels_last_on_cpu)
-    return torch.channels_last if last else torch.contiguous_format

@@ -12,10 +12,10 @@ from torch import Tensor
 from engine.attacks import Verdict
 from engine.config import InspectionConfig, StageName
 from engine.control import RunControl
-from engine.evaluation.probe import Probe
 from engine.events import Columns, TableName
 from engine.inspection.graph import trace
 from engine.inspection.live import LiveBounds, Pairs
+from engine.inspection.probe import Probe
 from engine.inspection.rows import examples_table, layers_row, look, probe_table, profile_table
 from engine.models.base import BlockwiseModel
 

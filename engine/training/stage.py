@@ -16,16 +16,17 @@ from engine.config import (
 )
 from engine.data import Domain, steps_per_epoch
 from engine.errors import ConfigError, Problem
-from engine.evaluation.probe import Probe, probe_attack
 from engine.events import Columns, StageLayout, TableName
 from engine.inspection.graph import trace
+from engine.inspection.probe import Probe, probe_attack
 from engine.inspection.rows import names_of
 from engine.models import BlockwiseModel, build_model, build_skeleton
+from engine.models.placement import place_on
 from engine.models.spec import ModelSpec
 from engine.objective import Objective
 from engine.pretraining import pretraining_methods
 from engine.randomness import generator, stream_seed
-from engine.stages import Host, model_config, place_on, weights_before
+from engine.stages import Host, model_config, weights_before
 from engine.store.checkpoints import save_weights
 from engine.training.loop import Trainer
 from engine.transfer import transfer_methods

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from engine.attacks import attacks
 from engine.config import AttackConfig, ModelConfig
 from engine.control import Interrupted, RunControl
-from engine.evaluation.probe import Probe
 from engine.inspection.graph import trace
+from engine.inspection.probe import Probe
 from engine.inspection.rows import layers_row, look, probe_table
 from engine.models import BlockwiseModel, build_model
 from engine.models.modes import evaluation

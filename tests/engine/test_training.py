@@ -14,8 +14,8 @@ from engine.control import Interrupted, RunControl
 from engine.device import autocast
 from engine.errors import CheckpointError, DeviceError, DivergedError
 from engine.inspection.live import LiveBounds
+from engine.models.placement import memory_format
 from engine.training import loop
-from engine.training.loop import memory_format
 from engine.training.schedule import learning_rate, ramp
 from tests.engine.small import assert_same_bits, small_model, small_set
 from tests.engine.training import BATCH, EPOCHS, METHODS, SAMPLES, Recorded, settings_of, trainer_of

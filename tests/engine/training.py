@@ -22,7 +22,7 @@ from engine.config import (
 )
 from engine.control import RunControl
 from engine.data import ImageSet
-from engine.evaluation.probe import Probe
+from engine.inspection.probe import Probe
 from engine.models import BlockwiseModel
 from engine.objective import Objective
 from engine.pretraining import pretraining_methods
