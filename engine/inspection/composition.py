@@ -93,14 +93,10 @@ def compose(graph: Graph, norms: Mapping[Variant, float], *, folded: bool = True
         folded: False takes every scale as an operation of its own; of the norms only those of the layers alone,
             `Variant(0)` to `Variant(L - 1)`, are needed then.
     """
-    scales = {node.number: node.scale.double() for node in graph.path if node.scale is not None}
-    # All at once, because waiting for a device takes its time.
-    values = torch.cat([*scales.values(), torch.empty(0)]) if scales else torch.empty(0)
-    parts = torch.split(values.cpu(), [len(scale) for scale in scales.values()])
-    known = dict(zip(scales, parts, strict=True))
+    scales = _on_host({node.number: node.scale for node in graph.path if node.scale is not None})
 
     def largest(numbers: tuple[int, ...]) -> float:
-        chosen = [known[number] for number in numbers]
+        chosen = [scales[number] for number in numbers]
         return _log(float(_product(chosen, max(map(len, chosen))).abs().max()))
 
     rule = _Rule(graph, lambda variant: _log(norms[variant]), largest, folded=folded)
@@ -297,6 +293,14 @@ def _scale(graph: Graph, number: int) -> Tensor:
             f"expected the number of a node that scales channels, got {number}; take those of `variants`"
         )
     return scale
+
+
+def _on_host(scales: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """The scales in float64 on the CPU, moved there all at once: each time takes as long as the device is busy."""
+    if not scales:
+        return {}
+    moved = torch.cat(list(scales.values())).cpu().double()
+    return dict(zip(scales, torch.split(moved, [len(scale) for scale in scales.values()]), strict=True))
 
 
 def _product(scales: Sequence[Tensor], channels: int) -> Tensor:

@@ -265,7 +265,7 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._sources: MutableMapping[Tensor, _Source] = WeakTensorKeyDictionary()
         # Memory of constants that an operation on the image wrote to; kept, so that no other can be in its place.
         self._written: dict[int, tuple[torch.UntypedStorage, int]] = {}
-        # Operations that gave a plain number, which may steer what follows, and the nodes they read.
+        # Operations that gave no tensor but may steer what follows, by a number, say, and the nodes they read.
         self._steering: list[tuple[str, int]] = []
 
     @classmethod
@@ -321,7 +321,7 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._add(step, list(tensors_in(arguments[name] for name in signature.written)))
             for value in values[count:]:
                 self._sources[value] = _Source(self._count - 1, whole=False)
-        elif result is not None:
+        elif result is not None or signature.written:
             self._steering += [(signature.name, number) for number in read]
         return result
 

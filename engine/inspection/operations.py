@@ -152,6 +152,17 @@ def _input(call: Call) -> Tensor:
     return found
 
 
+def _is_map(call: Call) -> bool:
+    """Whether an operation works on feature maps [B, C, H, W]."""
+    return len(call.shape(_input(call))) == 4
+
+
+def _size(call: Call) -> tuple[int, int]:
+    """H, W of the feature map it works on."""
+    *_, height, width = call.shape(_input(call))
+    return height, width
+
+
 def _channelwise(factor: float, call: Call) -> Effect:
     return Effect("channelwise", (_input(call),), factor)
 
@@ -173,12 +184,11 @@ def _mixing(factor: float, call: Call) -> Effect:
 
 def _convolution(call: Call) -> Effect | None:
     weight, bias = call["weight"], call["bias"]
-    shape = call.shape_of(call["input"])
-    if call["transposed"] or weight.dim() != 4 or shape is None or len(shape) != 4:
+    if call["transposed"] or not call.depends(call["input"]) or not _is_map(call):
         return None
     map = Convolution(
         weight.detach(),
-        (shape[2], shape[3]),
+        _size(call),
         _pair(call["stride"]),
         _pair(call["padding"]),
         _pair(call["dilation"]),
@@ -349,21 +359,15 @@ def _reduced(call: Call, factor: Callable[[int], float]) -> Effect | None:
     return Effect(kind, (tensor,), factor(math.prod(shape[dim] for dim in dims)))
 
 
-def _average_pool(call: Call) -> Effect:
-    shape, taps = call.shape(_input(call)), _pair(call["kernel_size"])
+def _average_pool(call: Call) -> Effect | None:
+    if not _is_map(call):
+        return None
+    taps, divisor = _pair(call["kernel_size"]), call["divisor_override"]
     stride, padding = _pair(call["stride"] or taps), _pair(call["padding"])
-    divisor = call["divisor_override"]
+    how = call["ceil_mode"], call["count_include_pad"], divisor is not None
     norms = (
-        _average_norm(
-            size,
-            taps[dim],
-            stride[dim],
-            padding[dim],
-            call["ceil_mode"],
-            call["count_include_pad"],
-            divisor is not None,
-        )
-        for dim, size in enumerate(shape[-2:])
+        _average_norm(size, taps[dim], stride[dim], padding[dim], *how)
+        for dim, size in enumerate(_size(call))
     )
     return _channelwise(math.prod(norms) / abs(divisor or 1), call)
 
@@ -383,8 +387,10 @@ def _average_norm(
     )  # fmt: skip
 
 
-def _adaptive_average(call: Call) -> Effect:
-    sizes = zip(call.shape(_input(call))[-2:], call.output.shape[-2:], strict=True)
+def _adaptive_average(call: Call) -> Effect | None:
+    if not _is_map(call):
+        return None
+    sizes = zip(_size(call), call.output.shape[2:], strict=True)
     return _channelwise(math.prod(_adaptive_norm(size, outputs) for size, outputs in sizes), call)
 
 
@@ -399,26 +405,31 @@ def _norm_along(pool: Callable[[Tensor], Tensor], size: int) -> float:
     return float(torch.linalg.matrix_norm(pool(lines)[:, 0, :, 0], 2))
 
 
-def _max_pool(call: Call) -> Effect:
-    """sqrt of the most windows that a pixel is in: it may be the largest of each."""
-    sizes = zip(call.shape(_input(call))[-2:], call.output.shape[-2:], strict=True)
+def _max_pool(call: Call) -> Effect | None:
+    if not _is_map(call):
+        return None
     taps = _pair(call["kernel_size"])
-    stride, padding, dilation = (
-        _pair(value) for value in (call["stride"] or taps, call["padding"], call["dilation"])
-    )
-    counts = (
-        _most_windows(size, tuple(_window(start * stride[dim] - padding[dim], taps[dim], dilation[dim]) for start in range(outputs)))
-        for dim, (size, outputs) in enumerate(sizes)
-    )  # fmt: skip
-    return _channelwise(math.sqrt(math.prod(counts)), call)
+    stride, padding, dilation = map(_pair, (call["stride"] or taps, call["padding"], call["dilation"]))
+    windows = [
+        [_window(place * stride[dim] - padding[dim], taps[dim], dilation[dim]) for place in range(outputs)]
+        for dim, outputs in enumerate(call.output.shape[2:])
+    ]
+    return _largest_of(windows, call)
 
 
-def _adaptive_max(call: Call) -> Effect:
-    sizes = zip(call.shape(_input(call))[-2:], call.output.shape[-2:], strict=True)
-    counts = (
-        _most_windows(size, tuple(range(place * size // outputs, -(-(place + 1) * size // outputs)) for place in range(outputs)))
-        for size, outputs in sizes
-    )  # fmt: skip
+def _adaptive_max(call: Call) -> Effect | None:
+    if not _is_map(call):
+        return None
+    windows = [
+        [range(place * size // outputs, -(-(place + 1) * size // outputs)) for place in range(outputs)]
+        for size, outputs in zip(_size(call), call.output.shape[2:], strict=True)
+    ]
+    return _largest_of(windows, call)
+
+
+def _largest_of(windows: Sequence[Sequence[range]], call: Call) -> Effect:
+    """sqrt of the most windows that a pixel is in, of which it may be the largest; windows are those of each dimension."""
+    counts = (_most_windows(size, tuple(along)) for size, along in zip(_size(call), windows, strict=True))
     return _channelwise(math.sqrt(math.prod(counts)), call)
 
 
@@ -466,13 +477,12 @@ def _repeat(call: Call) -> Effect:
 
 def _copies(function: str, call: Call) -> Effect | None:
     """Pixels are copied, the one most often copied decides; counted by carrying it out on the pixels' numbers."""
-    size = call.shape(_input(call))[2:]
-    if len(size) != 2:
+    if not _is_map(call):
         return None
+    size = _size(call)
     numbers = torch.arange(math.prod(size), dtype=torch.float64, device="cpu").view(1, 1, *size)
     arguments = {name: value for name, value in call.arguments.items() if not isinstance(value, Tensor)}
-    operator = getattr(torch.ops.aten, function)
-    copied = operator(numbers, **arguments)
+    copied = getattr(torch.ops.aten, function)(numbers, **arguments)
     return _channelwise(math.sqrt(int(copied.long().flatten().bincount().max())), call)
 
 

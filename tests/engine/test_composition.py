@@ -258,6 +258,8 @@ def test_that_every_batch_norm_is_shown_once_in_the_order_of_the_network(name: s
     outputs = [number for variant in display_variants(graph) for number in variant.outputs if number in norms]
     assert inputs | set(outputs) == norms
     assert not inputs & set(outputs) and len(outputs) == len(set(outputs))
+    # Two batch norms that take one convolution's output cannot both be part of it.
+    assert all(len(norms.intersection(variant.outputs)) <= 1 for variant in display_variants(graph))
     if graph.pre_activation:
         assert not outputs
     for layer, variant in zip(graph.layers, display_variants(graph), strict=True):

@@ -170,6 +170,10 @@ UNKNOWN: dict[str, tuple[Function, str]] = {
         nn.BatchNorm2d(2, track_running_stats=False, dtype=torch.float64),
         "native_batch_norm",
     ),
+    "statistics of the batch beside its own": (
+        lambda x: F.batch_norm(x, torch.zeros(2).double(), torch.ones(2).double(), training=True),
+        "native_batch_norm",
+    ),
     "attention": (lambda x: (x @ x.mT).softmax(3) @ x, "bmm"),
     "limits from the image": (lambda x: x.clamp(max=x.mean((2, 3), keepdim=True)), "clamp"),
     "weight from the image": (
@@ -182,6 +186,8 @@ UNKNOWN: dict[str, tuple[Function, str]] = {
     "rounding": (lambda x: x + x.long(), "_to_copy"),
     "mean of all": (lambda x: (x - x.mean()).flatten(1), "mean"),
     "number read from the image": (lambda x: x * float(x.max()), "_local_scalar_dense"),
+    "written without a result": (in_place(lambda x: torch._foreach_mul_([x], 2.0)), "_foreach_mul"),
+    "pooling of channels": (lambda x: F.avg_pool2d(x.flatten(2), 2), "avg_pool2d"),
     "branch on the image": (lambda x: x if x.sum() > 0 else -x, "_local_scalar_dense"),
     "result of something else": (lambda x: torch.from_numpy(x.numpy() * 2), "an operation that was not seen"),
     "written through a view": (in_place(lambda x: x[:, :1].relu_()), "an operation that was not seen"),
