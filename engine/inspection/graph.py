@@ -116,8 +116,9 @@ class Graph:
         stem: block 0.
         blocks: blocks 1..N, each beginning where the one before ends. Of a `BlockwiseModel` its own, block i ending in
             entry i of `features()`. Others are cut where a single tensor carries everything: parallel paths and what
-            follows them on a single path up to the next layer are a block, and so is a layer on a single path. What
-            comes before the first parallel paths (without any, before the second layer) is the stem.
+            follows them on a single path up to the next layer are a block, and so is a layer on a single path; a batch
+            norm of a pre-activation network belongs to what follows it. What comes before the first parallel paths
+            (without any, before the second layer) is the stem.
     """
 
     nodes: tuple[Node, ...]
@@ -220,7 +221,8 @@ class _Source(NamedTuple):
 
 
 class _Signature(NamedTuple):
-    """An operation: its name, its arguments with the defaults of those that have one, and which of them it changes."""
+    """What an operation is called, without namespace and the underscore of working in place; the names of its arguments
+    with their defaults, None if there is none; and the arguments that it changes."""
 
     name: str
     arguments: dict[str, Any]
@@ -229,7 +231,7 @@ class _Signature(NamedTuple):
 
 @cache
 def _signature(function: Any) -> _Signature:
-    """Name without that of `aten` and without the sign of working in place, and so on, of an overload of `torch.ops`."""
+    """The signature of an operation of `torch.ops`."""
     schema = function._schema
     name = schema.name.removeprefix("aten::")
     arguments = {

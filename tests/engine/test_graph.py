@@ -107,6 +107,17 @@ def test_that_a_network_without_weights_tells_all_but_these(
     )
 
 
+def test_that_a_network_in_another_memory_format_has_the_same_layers_and_blocks() -> None:
+    model = wide()
+    expected = trace(model, images(1))
+    model.lay_out(torch.channels_last)
+    graph = trace(model, images(1))
+    assert blocks_of(graph) == blocks_of(expected)
+    assert [node.kind for node in graph.path if node.operation != "clone"] == [
+        node.kind for node in expected.path
+    ]
+
+
 def test_that_a_skeleton_has_the_nodes_of_the_network() -> None:
     real = trace(wide(), images(1))
     skeleton = trace(build_skeleton(ModelConfig(), 7), torch.empty(1, 3, 8, 8, device="meta"))
@@ -391,3 +402,23 @@ def test_that_a_network_of_one_layer_is_all_stem() -> None:
         drawn(lambda: nn.Sequential(Sum(nn.Conv2d(3, 3, 1), nn.Identity()), nn.Flatten())), images(1)
     )
     assert blocks_of(shortcut) == {"stem": [], "0.parts.0": ["0.parts.0"]}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_that_a_gpu_sees_the_same_graph(name: str) -> None:
+    model = NETWORKS[name]()
+    here, there = trace(model, images(1)), trace(model.cuda(), images(1).cuda())
+    assert here.blocks == there.blocks
+    assert [(layer.name, layer.node) for layer in here.layers] == [
+        (layer.name, layer.node) for layer in there.layers
+    ]
+    for one, other in zip(here.nodes, there.nodes, strict=True):
+        assert (one.kind, one.inputs, one.shape, one.factor) == (
+            other.kind,
+            other.inputs,
+            other.shape,
+            other.factor,
+        )
+        assert one.scale is None or torch.allclose(one.scale, other.scale.cpu())
