@@ -214,7 +214,7 @@ def _numbers(weight: Tensor, bias: Tensor | None) -> int:
 
 
 def _batch_norm(call: Call) -> Effect | None:
-    variance, weight = call["running_var"], call["weight"]
+    variance, weight = call.arguments.get("running_var"), call["weight"]
     if variance is None or call.arguments.get("training", False):
         return None
     eps = call["eps"] if "eps" in call.arguments else call["epsilon"]

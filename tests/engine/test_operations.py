@@ -174,6 +174,10 @@ UNKNOWN: dict[str, tuple[Function, str]] = {
         lambda x: F.batch_norm(x, torch.zeros(2).double(), torch.ones(2).double(), training=True),
         "native_batch_norm",
     ),
+    "statistics of the batch alone": (
+        lambda x: torch.ops.aten._native_batch_norm_legit.no_stats(x, None, None, True, 0.1, 1e-5)[0],
+        "_native_batch_norm_legit",
+    ),
     "attention": (lambda x: (x @ x.mT).softmax(3) @ x, "bmm"),
     "limits from the image": (lambda x: x.clamp(max=x.mean((2, 3), keepdim=True)), "clamp"),
     "weight from the image": (
