@@ -33,6 +33,7 @@ class Actions:
     def __init__(self, window: MainWindow) -> None:
         self._window = window
         self._report: Path | None = None
+        self._inspected = ""
         self._table: dict[str, Callable[[], object]] = {
             "new": self.new,
             "demo": window.start_demo,
@@ -242,10 +243,21 @@ class Actions:
             self._inspect(path)
 
     def _inspect(self, target: str, stage: StageName | None = None) -> None:
+        """Analyse a run or file; what a file does not say is taken from the form if that describes the file."""
         window = self._window
-        window.session.inspect(target, stage=stage)
+        self._inspected = target
+        study = window.setup.study()
+        run = next((run for run in study.runs if run.start_from == target), None) if study else None
+        if run is None:
+            window.session.inspect(target, stage=stage)
+        else:
+            window.session.inspect(target, stage=stage, checkpoint=run.checkpoint, data=run.evaluation_data)
         window.layers.show_progress(InspectionProgress("Waiting for its turn", 0.0))
         window.tabs.setCurrentWidget(window.layers)
+
+    def is_inspecting_a_file(self) -> bool:
+        """Whether the last analysis asked for is of a file, not of a run."""
+        return is_weights_file(self._inspected)
 
     def export_layer_table(self, text: str) -> None:
         """Ask for a place and write the table of the layers page there, as CSV."""

@@ -534,6 +534,8 @@ def pace(source: Source) -> str:
     if not columns:
         return ""
     interval, share = float(columns["interval"][-1]), float(columns["live_share"][-1])
+    if source.data.is_inspection:
+        return ""
     if not interval > 0 or len(columns["step"]) == 1:
         return "bounds measured once"
     cost = f", {percent(share)} of the time" if math.isfinite(share) else ""

@@ -56,6 +56,10 @@ TITLE = "CARTL Workbench"
 #: Milliseconds between two plots drawn; four of them and a pause make about eight pictures a second.
 REDRAW_MS = 25
 DEMO = "demo"
+#: What helps where a file does not tell enough.
+DESCRIBE = (
+    "What a file does not say can be put into the form: File, Attack a checkpoint file… Then inspect the file again."
+)
 #: Beginning of the keys under which analysed networks are offered for comparison; no run's id begins so.
 ANALYSED = "analysed:"
 
@@ -419,7 +423,9 @@ class MainWindow(QMainWindow):
         if event.request == INSPECTING:
             self.layers.end_progress()
             self._update_commands()
-        if event.request == ATTACKING_EXAMPLES:
+            advice = DESCRIBE if self.actions_of_commands.is_inspecting_a_file() else ""
+            self.complain(event.message, "\n".join(filter(None, (event.details, advice))))
+        elif event.request == ATTACKING_EXAMPLES:
             self.examples.attack_failed(event.message)
         elif event.request not in (RECOGNISING, IMPORTING):  # these two are told in their dialog
             self.complain(event.message, event.details)
@@ -431,9 +437,9 @@ class MainWindow(QMainWindow):
             self.status.say("The analysis was cancelled")
         else:
             self.layout_of_docks.show_docks()
-            self._offer_comparisons()
             self.layers.show_run(data)
             self.examples.show_run(data, self.layers.stage)
+            self._offer_comparisons()
             self.tabs.setCurrentWidget(self.layers)
             self.status.say(f"Analysed {data.info.name.removesuffix(', analysed')}")
         self._update_commands()

@@ -21,8 +21,8 @@ from PySide6.QtWidgets import (
 from cartl_gui import theme
 from engine.insight import Insight
 
-#: Most pixels that the sentences take before they scroll.
-_ROOM = 132
+#: Pixels between two sentences.
+_GAP = 3
 
 
 class Sentence(QLabel):
@@ -30,7 +30,7 @@ class Sentence(QLabel):
 
     def __init__(self, number: int, *, wraps: bool) -> None:
         super().__init__()
-        self._number, self._wraps, self._sentence = number, wraps, ""
+        self.number, self._wraps, self._sentence = number, wraps, ""
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setTextInteractionFlags(
             Qt.TextInteractionFlag.LinksAccessibleByMouse | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
@@ -63,7 +63,7 @@ class Sentence(QLabel):
         if not self._wraps:
             shown = self.fontMetrics().elidedText(shown, Qt.TextElideMode.ElideRight, self.width() - 4)
         style = f"color: {theme.scheme().accent}; text-decoration: none"
-        self.setText(f'<a href="{self._number}" style="{style}">{escape(shown)}</a>')
+        self.setText(f'<a href="{self.number}" style="{style}">{escape(shown)}</a>')
 
 
 class InsightStrip(QFrame):
@@ -89,7 +89,9 @@ class InsightStrip(QFrame):
         inner.setObjectName("clear")
         self._column = QVBoxLayout(inner)
         self._column.setContentsMargins(0, 0, 4, 0)
-        self._column.setSpacing(3)
+        self._column.setSpacing(_GAP)
+        self._column.addStretch(1)
+        self._room = 100
         self._scroll = QScrollArea()
         self._scroll.setWidget(inner)
         self._scroll.setWidgetResizable(True)
@@ -113,7 +115,7 @@ class InsightStrip(QFrame):
             sentence = Sentence(len(self._sentences), wraps=True)
             sentence.linkActivated.connect(self._activated)
             self._sentences.append(sentence)
-            self._column.addWidget(sentence)
+            self._column.insertWidget(sentence.number, sentence)
         for sentence, insight in zip(self._sentences, insights, strict=False):
             sentence.say(insight.text)
         for number, sentence in enumerate(self._sentences):
@@ -126,6 +128,11 @@ class InsightStrip(QFrame):
     def set_open(self, on: bool) -> None:
         """Show all sentences or the first."""
         self.toggle.setChecked(on)
+
+    def set_room(self, pixels: int) -> None:
+        """How high the sentences may be before they scroll."""
+        self._room = pixels
+        self._fit()
 
     def _show_all(self, on: bool) -> None:
         self._first.setVisible(not on)
@@ -144,9 +151,9 @@ class InsightStrip(QFrame):
         """As high as the sentences at this width, up to a limit."""
         if not self.toggle.isChecked():
             return
-        width = max(60, self._scroll.viewport().width())
-        heights = [sentence.heightForWidth(width - 4) for sentence in self._sentences[: len(self.insights)]]
-        self._scroll.setFixedHeight(min(_ROOM, sum(heights) + 3 * len(heights)))
+        width = max(60, self.width() - self.toggle.sizeHint().width() - 36)
+        heights = [sentence.heightForWidth(width) for sentence in self._sentences[: len(self.insights)]]
+        self._scroll.setFixedHeight(min(self._room, sum(heights) + _GAP * len(heights) + 4))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Fit the height to the new width."""

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import layers_view as view
 from cartl_gui import theme, words
-from cartl_gui.layers_view import LIPSCHITZ, QUANTITIES, Question, Source
+from cartl_gui.layers_view import DISTANCE, LIPSCHITZ, QUANTITIES, Quantity, Question, Source
 from cartl_gui.pages.insight_strip import InsightStrip
 from cartl_gui.pages.layers_table import TableCard
 from cartl_gui.plots.band import BandPlot
@@ -39,7 +39,7 @@ from engine.events import InspectionProgress, TableName
 from engine.insight import Insight, Per, insights
 
 #: Height in pixels from which all findings are shown unless the user says otherwise.
-TALL = 700
+TALL = 640
 _INSIGHT_TABLES: tuple[TableName, ...] = ("layers", "bounds", "probe")
 NO_RUN = (
     "Choose a run in the list below, or start one.\n"
@@ -74,6 +74,7 @@ class LayersPage(QWidget):
         self.stage: StageName = "pretraining"
         self.other: RunData | None = None
         self.question = Question()
+        self._wanted = self.question.quantity
         self._picked = False
         self._is_writing = False
         self._can_inspect = False
@@ -204,7 +205,8 @@ class LayersPage(QWidget):
     def _build_body(self) -> QWidget:
         self.warning = QFrame()
         self.warning.setProperty("warning", "true")
-        self._warning_text = WrappedLabel()
+        self._warning_text = QLabel()
+        self._warning_text.setWordWrap(True)
         self._warning_text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._warning_icon = QLabel()
         row = QHBoxLayout(self.warning)
@@ -213,7 +215,7 @@ class LayersPage(QWidget):
         row.addWidget(self._warning_text, 1)
         self.warning.hide()
         for panel in self.panels_of_page():
-            panel.setMinimumSize(210, 130)
+            panel.setMinimumSize(210, 110)
         upper, lower = QSplitter(Qt.Orientation.Horizontal), QSplitter(Qt.Orientation.Horizontal)
         for part in (self.map, self.second_map, self.table):
             upper.addWidget(part)
@@ -436,7 +438,7 @@ class LayersPage(QWidget):
         self._name.setText(data.info.name)
         self._state.setText("full analysis" if data.is_inspection else words.STATE_WORDS[data.info.state])
         layout = source.layout
-        about = [layout.probe, view.pace(source)] if layout is not None else []
+        about = [layout.probe or layout.title, view.pace(source)] if layout is not None else []
         self._about.setText("  ·  ".join(filter(None, about)))
         self._about.setToolTip("\n".join(filter(None, [layout.title if layout else "", *about])))
         self.back_button.setVisible(data.is_inspection)
@@ -454,30 +456,35 @@ class LayersPage(QWidget):
             other = Source.of(self.other, view.stage_like(self.other, self.stage))
         question = replace(
             self.question,
+            quantity=self._shown_quantity(),
             place=self._known_place(source),
             sample=self.selection.sample,
             other=other,
             as_difference=bool(self.mode.currentData()),
         )
-        if not question.quantity.column(question.per):
-            question = replace(question, quantity=LIPSCHITZ)
-        if question.quantity != self.question.quantity:
-            self.question = question
-            self._apply_log()
+        changed = question.quantity != self.question.quantity
         self.question = question
+        if changed:
+            self._apply_log()
         self._is_writing = True
         self.quantity.setCurrentIndex(QUANTITIES.index(question.quantity))
         model = self.quantity.model()
         for row, quantity in enumerate(QUANTITIES):
             if isinstance(model, QStandardItemModel):
-                model.item(row).setEnabled(bool(quantity.column(question.per)))
+                model.item(row).setEnabled(self._has(quantity))
         for per, button in self.per_buttons.items():
             button.setChecked(per == question.per)
         self.mode.setVisible(other is not None)
         self._is_writing = False
-        self.map.share_bar(self._is_side_by_side() and not self._is_maximised())
-        if not self._is_maximised():
-            self.second_map.setVisible(self._is_side_by_side())
+        self._arrange()
+
+    def _has(self, quantity: Quantity) -> bool:
+        """Whether there can be such a quantity of the blocks or layers of this stage."""
+        return bool(quantity.column(self.question.per)) and (self.stage != "attack" or quantity.is_per_image)
+
+    def _shown_quantity(self) -> Quantity:
+        """The quantity that the user chose, or what there is instead."""
+        return next(quantity for quantity in (self._wanted, LIPSCHITZ, DISTANCE) if self._has(quantity))
 
     def _known_place(self, source: Source) -> Place | None:
         place = self.selection.place
@@ -488,8 +495,22 @@ class LayersPage(QWidget):
     def _is_side_by_side(self) -> bool:
         return self.question.other is not None and not self.question.as_difference
 
-    def _is_maximised(self) -> bool:
-        return any(panel.maximise_button.isChecked() for panel in self.panels_of_page())
+    def _arrange(self) -> None:
+        """Show the parts that have something to show, or the one that is enlarged."""
+        enlarged = next((panel for panel in self.panels_of_page() if panel.maximise_button.isChecked()), None)
+        shown: list[QWidget] = [self.table, self.histogram]
+        if self.stage != "attack":
+            shown += [self.map, self.band]
+            if self._is_side_by_side():
+                shown.append(self.second_map)
+        if enlarged in shown:
+            shown = [enlarged]
+        for splitter in self._rows:
+            parts = [splitter.widget(place) for place in range(splitter.count())]
+            for part in parts:
+                part.setVisible(part in shown)
+            splitter.setVisible(any(part in shown for part in parts))
+        self.map.share_bar(self.second_map in shown and self.map in shown)
 
     # drawing -------------------------------------------------------------------------------------------
     def _tell(self) -> None:
@@ -504,8 +525,10 @@ class LayersPage(QWidget):
         self._warning_text.setText(text)
         self._warning_icon.setPixmap(theme.icon("warning", theme.scheme().warning).pixmap(QSize(16, 16)))
         self.warning.setVisible(bool(text))
+        self._fit()
         tables = {name: self.data.columns(self.stage, name) for name in _INSIGHT_TABLES}
-        self.strip.show_insights(insights(source.layout, tables, self.data.info.config))
+        found = insights(source.layout, tables, self.data.info.config)
+        self.strip.show_insights([insight for insight in found if insight.code != "contradiction"])
         self._open_strip()
 
     def _draw_table(self) -> None:
@@ -558,8 +581,8 @@ class LayersPage(QWidget):
         quantity = view.quantity_of(insight.quantity)
         per = insight.place.per if insight.place is not None else self.question.per
         if quantity is not None:
-            self.question = replace(self.question, quantity=quantity, per=per)
-            self._apply_log()
+            self._wanted = quantity
+            self.question = replace(self.question, per=per)
         self.selection.set_place(insight.place)
         self.refresh()
 
@@ -590,8 +613,7 @@ class LayersPage(QWidget):
         self.refresh()
 
     def _quantity_picked(self, row: int) -> None:
-        self.question = replace(self.question, quantity=QUANTITIES[row])
-        self._apply_log()
+        self._wanted = QUANTITIES[row]
         self.refresh()
 
     def _log_toggled(self, on: bool) -> None:
@@ -620,13 +642,7 @@ class LayersPage(QWidget):
         training = [stage for stage in stages if stage != "attack"]
         return (training or list(stages) or list(data.info.config.stages) or list(STAGES))[-1]
 
-    def _maximise(self, panel: PlotPanel, on: bool) -> None:
-        for other in self.panels_of_page():
-            other.setVisible(not on or other is panel)
-        self.second_map.setVisible(self.second_map is panel if on else self._is_side_by_side())
-        self.table.setVisible(not on)
-        for splitter in self._rows:
-            splitter.setVisible(not on or splitter.isAncestorOf(panel))
+    def _maximise(self, _panel: PlotPanel, _on: bool) -> None:
         self.refresh()
 
     def _link(self, epoch: object) -> None:
@@ -641,10 +657,18 @@ class LayersPage(QWidget):
         wanted = self._wants_insights
         self.strip.set_open(self.height() >= TALL if wanted is None else wanted)
 
+    def _fit(self) -> None:
+        """Give warning and findings the height that they need at this width; labels that wrap ask for too much."""
+        self.strip.set_room(self.height() // 6)
+        if self._warning_text.text():
+            width = max(60, self.width() - 64)
+            self._warning_text.setFixedHeight(self._warning_text.heightForWidth(width))
+
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Show all findings where there is room."""
         super().resizeEvent(event)
         self._open_strip()
+        self._fit()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw icons in the colours of a new theme."""

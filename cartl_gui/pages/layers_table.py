@@ -46,7 +46,7 @@ Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = Qt.ItemDataRole.UserRole
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 NUMBER, NAME, BAND, UPPER, ESTIMATE, LOWER, DISTANCE, RESHAPED, TRAINED, KIND, SHAPE, PARAMETERS = range(12)
-_WIDTHS = (34, 90, 84, 58, 68, 58, 72, 76, 66, 90, 150, 92)
+_WIDTHS = (34, 96, 84, 58, 68, 58, 72, 76, 66, 80, 170, 92)
 _RIGHT = {NUMBER, UPPER, ESTIMATE, LOWER, DISTANCE, RESHAPED, PARAMETERS}
 _FACTS = {True: "frozen", False: "trained", None: ""}
 
@@ -163,7 +163,7 @@ def _headers(quantity: Quantity, per: Per) -> tuple[tuple[str, str], ...]:
         ("Lower", lower),
         (_distance_header(distance), f"{distance.title}: mean over the probe images"),
         reshaped,
-        ("Weights", "Whether the stage trains it"),
+        ("Frozen", "Whether the stage trains it or leaves it as it was"),
         ("Kind", "Kind"),
         ("Shape", "Kernel, channels and stride"),
         ("Parameters", "Number of weights and biases"),
@@ -332,12 +332,18 @@ class TableCard(QFrame):
         self._follows = False
         self.model.show_rows(rows, quantity, per)
         self._quantity, self._per = quantity, per
-        noun = f"{per.capitalize()}s"
-        self.title.setText(f"{noun}: {band_of(quantity).short}")
+        shown = [per_image(quantity).short] if quantity.is_per_image else []
+        shown += [band_of(quantity).short] if self.model.range else []
+        self.title.setText(f"{per.capitalize()}s: {'; '.join(shown)}")
+        header = self.table.horizontalHeader()
+        header.moveSection(header.visualIndex(DISTANCE), BAND if quantity.is_per_image else DISTANCE)
         for button in (self.copy_button, self.export_button):
             button.setEnabled(bool(rows))
+        for column in (BAND, UPPER, ESTIMATE, LOWER):
+            self.table.setColumnHidden(column, self.model.range is None)
         for column in (KIND, SHAPE, PARAMETERS):
             self.table.setColumnHidden(column, not any(_text(row, column) for row in rows))
+        self.table.setColumnHidden(RESHAPED, not any(math.isfinite(row.reshaped) for row in rows))
         self.table.setColumnHidden(TRAINED, not any(row.frozen is not None for row in rows))
         self._follows = True
         self.select(place)

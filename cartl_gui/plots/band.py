@@ -17,6 +17,7 @@ from cartl_gui.plots.layer_panel import LayerPanel, decades, scaled
 from cartl_gui.run_data import RunData, decimate
 from cartl_gui.theme import Scheme
 from cartl_gui.widgets import ElidedLabel
+from cartl_gui.words import readable
 from engine.config import StageName
 
 #: Above, the value itself, below: of the run, and of the one it is compared with.
@@ -24,6 +25,8 @@ _STYLES = (
     (CurveStyle(0, width=1.3), CurveStyle(0, symbol="o", width=2.0), CurveStyle(0, (1.5, 3), width=1.4)),
     (CurveStyle(1, (7, 3), width=1.3), CurveStyle(1, (7, 3), "s", 2.0), CurveStyle(1, (1.5, 3), width=1.4)),
 )
+#: Width in pixels from which the legend has room for numbers.
+ROOMY = 480
 CHOOSE = "Choose a row of the table, or of the map: its course appears here."
 
 
@@ -53,12 +56,11 @@ class BandPlot(LayerPanel):
             row.addWidget(curve.entry)
         row.addStretch(1)
         for label in self._runs:
-            label.setFixedWidth(78)
+            label.setFixedWidth(64)
             label.hide()
         self._body.insertWidget(1, self._second)
         self._second.hide()
         self.legend_button.toggled.connect(self._show_second)
-        self.view.sigResized.connect(self.settle)
         self._forget()
         self.recolour(self.colours)
 
@@ -83,15 +85,18 @@ class BandPlot(LayerPanel):
             self._history(source),
             self._history(question.other) if question.other is not None else NOTHING,
         )
-        for history in self._histories:
-            if len(history.epoch):
-                self._epochs = max(self._epochs, float(history.epoch[-1]))
+        self._epochs = max(
+            [self._epochs, *(float(found.epoch[-1]) for found in self._histories if len(found.epoch))]
+        )
+        has_time = self._epochs > 0
+        self.plot.getAxis("bottom").setTicks(None if has_time else [[]])
+        self.name_axis("bottom", "epoch" if has_time else "measured once")
         runs = (source, question.other)
         for group, history, run, label in zip(self._groups, self._histories, runs, self._runs, strict=True):
             name = run.data.info.name if run is not None and question.other else ""
             label.setText(name)
             label.setToolTip(name)
-            self._fill(group, history, name)
+            self._fill(group, self._drawn(history, run), name)
         self._draw_areas()
         self._show_second()
         self.say_empty(self._nothing_text(source))
@@ -110,6 +115,21 @@ class BandPlot(LayerPanel):
         index = found.index(own[place.index])
         return history.only(index) if index < history.value.shape[-1] else NOTHING
 
+    def _drawn(self, history: History, source: Source | None) -> History:
+        """A network that was looked at only once stays as it was: a level line beside a history."""
+        if source is None or not source.data.is_inspection or len(history.epoch) != 1:
+            return history
+        left, right = self._span()
+        parts = (
+            np.repeat(values, 2, axis=0)
+            for values in (history.step, history.value, history.above, history.below)
+        )
+        return History(np.array([left, right]), *parts)
+
+    def _span(self) -> tuple[float, float]:
+        """First and last epoch of the axis; half an epoch around one that is alone."""
+        return (0.0, self._epochs) if self._epochs > 0 else (-0.5, 0.5)
+
     def _fill(self, group: tuple[Curve, ...], history: History, run: str) -> None:
         quantity = self.question.quantity
         for curve, values, short, full in zip(
@@ -127,7 +147,7 @@ class BandPlot(LayerPanel):
         quantity, place, layout = self.question.quantity, self.question.place, source.layout
         if place is None:
             axis = f"log10 of {quantity.short}" if quantity.network else quantity.short
-            return f"Whole network: {axis}", axis
+            return ("Whole network, log10" if quantity.network else "Whole network"), axis
         frozen = view.is_frozen(layout, place) if layout is not None else None
         fact = {True: " (frozen)", False: " (trained)", None: ""}[frozen]
         return f"{view.place_heading(layout, place)}{fact}", quantity.short
@@ -146,25 +166,33 @@ class BandPlot(LayerPanel):
 
     # drawing -------------------------------------------------------------------------------------------
     def _draw_areas(self) -> None:
-        for area, group, history in zip(self._areas, self._groups, self._histories, strict=True):
+        for area, (upper, _value, lower) in zip(self._areas, self._groups, strict=True):
             path = QPainterPath()
-            if group[0].entry.isChecked() and group[2].entry.isChecked() and len(history.epoch):
-                for polygon in self._polygons(history):
+            if upper.entry.isChecked() and lower.entry.isChecked():
+                for polygon in self._polygons(upper, lower):
                     path.addPolygon(polygon)
             area.setPath(path)
 
-    def _polygons(self, history: History) -> Iterator[QPolygonF]:
-        """The area between above and below, a polygon for each stretch of measurements without a gap."""
+    def _polygons(self, upper: Curve, lower: Curve) -> Iterator[QPolygonF]:
+        """The area between two curves, a polygon for each stretch without a gap; a bar where one is a single point."""
         log = self._is_log()
-        epoch, above = decimate(history.epoch, scaled(history.above.ravel(), log=log))
-        below = decimate(history.epoch, scaled(history.below.ravel(), log=log))[1]
+        epoch, above = decimate(upper.x, scaled(upper.y, log=log))
+        below = decimate(lower.x, scaled(lower.y, log=log))[1]
+        left, right = self._span()
+        bar = 0.003 * (right - left)
         known = np.isfinite(above) & np.isfinite(below)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]])))
         for first, last in zip(edges[::2], edges[1::2], strict=True):
             part = slice(int(first), int(last))
-            there = zip(epoch[part], above[part], strict=True)
-            back = zip(epoch[part][::-1], below[part][::-1], strict=True)
-            yield QPolygonF([QPointF(float(x), float(y)) for x, y in (*there, *back)])
+            places, high, low = epoch[part], above[part], below[part]
+            if len(places) == 1:
+                places, high, low = (
+                    np.array([places[0] - bar, places[0] + bar]),
+                    high.repeat(2),
+                    low.repeat(2),
+                )
+            around = (*zip(places, high, strict=True), *zip(places[::-1], low[::-1], strict=True))
+            yield QPolygonF([QPointF(float(x), float(y)) for x, y in around])
 
     def _is_log(self) -> bool:
         """The whole network's constant is a logarithm already."""
@@ -209,19 +237,24 @@ class BandPlot(LayerPanel):
 
     def place_axes(self) -> tuple[float, float, float, float]:
         """All epochs; from 0 to a round number, or the decades in use."""
-        starts = [float(history.epoch[0]) for history in self._histories if len(history.epoch)]
+        left, right = self._span()
         low, high = self._limits()
         self.settle()
-        return min([0.0, *starts]), self._epochs * 1.02, low, max(high, low + 1e-6)
+        return left, right + 0.02 * (right - left), low, max(high, low + 1e-6)
 
     def settle(self) -> None:
         """Name as many numbers of a logarithmic axis as there is room for."""
+        super().settle()
+        if not hasattr(self, "_histories"):
+            return
         room = self.view.height() / self.scale
         self.plot.getAxis("left").setTicks(decades(*self._limits(), room) if self._is_log() else None)
+        if not self._crosshair.isVisible():
+            self._after_pointing()
 
     def value_text(self, value: float) -> str:
         """The newest value, where there is room beside the names."""
-        return "" if self.question.other is not None else super().value_text(value)
+        return "" if self.question.other is not None or self.width() < ROOMY else super().value_text(value)
 
     def describe(self, position: float, _height: float) -> str:
         """The measurement pointed at."""
@@ -229,7 +262,11 @@ class BandPlot(LayerPanel):
         if not len(history.epoch):
             return ""
         row = int(np.argmin(np.abs(history.epoch - position)))
-        return f"epoch {history.epoch[row]:.4g}, step {history.step[row]:,}"
+        value, above, below = (
+            readable(float(values[row, 0])) for values in (history.value, history.above, history.below)
+        )
+        around = f" ({below} to {above})" if self._groups[0][0].has_values() else ""
+        return f"epoch {history.epoch[row]:.4g}, step {history.step[row]:,}: {value}{around}"
 
     # numbers -------------------------------------------------------------------------------------------
     def series(self) -> Series:
@@ -240,9 +277,9 @@ class BandPlot(LayerPanel):
         for group, history in zip(self._groups, self._histories, strict=True):
             if history is other and len(other.epoch):
                 table["epoch of the other run"] = _padded(other.epoch, length)
-            for curve in group:
+            for curve, values in zip(group, (history.above, history.value, history.below), strict=True):
                 if curve.has_values():
-                    table[curve.name] = _padded(curve.y, length)
+                    table[curve.name] = _padded(values.ravel(), length)
         return table
 
     def recolour(self, colours: Scheme) -> None:

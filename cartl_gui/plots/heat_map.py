@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtCore import QRectF, Signal
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 
@@ -19,8 +19,9 @@ from engine.config import StageName
 
 #: Columns that an uneven time axis is brought to.
 _WIDTH = 1024
-#: Less, the same, more: blue and vermilion of Okabe and Ito around a pale grey.
-_DIVERGING = pg.ColorMap([0.0, 0.25, 0.5, 0.75, 1.0], ["#0b4f7d", "#6fb1dc", "#f4f4f2", "#f0a067", "#a84300"])
+#: Less, the same, more: blue and vermilion around a grey that is no gap, on a light ground and on a dark one.
+_LIGHT = ("#0b4f7d", "#6fb1dc", "#e3e3df", "#f0a067", "#a84300")
+_DARK = ("#8fd0f7", "#357fae", "#474e58", "#b5673a", "#ffb07a")
 
 
 class HeatMap(LayerPanel):
@@ -62,13 +63,9 @@ class HeatMap(LayerPanel):
             self.plot.addItem(item, ignoreBounds=True)
             item.hide()
         self.legend_button.toggled.connect(self._show_bar)
-        self.view.sigResized.connect(self.settle)
         self.legend.hide()
         self.legend_button.toggled.disconnect(self.legend.setVisible)
         self.grid_button.hide()
-        self._note.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self._note.hide()
-        self._head.insertWidget(1, self._note, 1)
         self.widget.scene().sigMouseClicked.connect(self._clicked)
         self._forget()
         self.recolour(self.colours)
@@ -166,9 +163,7 @@ class HeatMap(LayerPanel):
         self._levels = levels = _levels(
             np.concatenate([shown.ravel(), scaled(others, log=log)]), centred=difference
         )
-        colours = (_DIVERGING if difference else pg.colormap.get("viridis")).getLookupTable(nPts=256)
-        for image in (self.image, self._bar_image):
-            image.setLookupTable(colours)
+        self._colour()
         rows = self._values.shape[1]
         self.image.setImage(np.ascontiguousarray(shown.T), levels=levels)
         self.image.setRect(QRectF(edges[0], 0.5, edges[-1] - edges[0], rows))
@@ -182,9 +177,16 @@ class HeatMap(LayerPanel):
         self._name_time()
         self.settle()
 
+    def _colour(self) -> None:
+        names = _DARK if self.colours.name == "dark" else _LIGHT
+        colours = pg.ColorMap(None, names) if self._is_difference() else pg.colormap.get("viridis")
+        for image in (self.image, self._bar_image):
+            image.setLookupTable(colours.getLookupTable(nPts=256))
+
     def settle(self) -> None:
         """Name as many rows and colours as there is room for."""
-        if self.is_empty():
+        super().settle()
+        if not hasattr(self, "_frame") or self.is_empty():
             return
         room = self.view.height() / self.scale
         self.plot.getAxis("left").setTicks(numbers(self._values.shape[1], room))
@@ -227,7 +229,7 @@ class HeatMap(LayerPanel):
     def place_axes(self) -> tuple[float, float, float, float]:
         """All epochs, all blocks or layers."""
         epochs = self._history.epoch
-        left = column_edges(epochs)[0] if len(epochs) else 0.5
+        left = float(column_edges(epochs)[0]) if len(epochs) else 0.5
         return min(0.5, left), self._epochs + 0.5, 0.5, max(self._values.shape[1], 1) + 0.5
 
     def describe(self, position: float, height: float) -> str:
@@ -241,16 +243,12 @@ class HeatMap(LayerPanel):
         text = readable(value) if np.isfinite(value) else "not measured"
         return f"epoch {self._history.epoch[row]:.4g}, {self.question.per} {number}{name}: {text}"
 
-    def say(self, text: str) -> None:
-        """Tell what is pointed at in place of the title."""
-        if hasattr(self, "_bar"):
-            super().say(text)
-            self._note.setVisible(bool(text))
-            self._heading.setVisible(not text)
-
     def _name_time(self) -> None:
         """Write below the time axis what the dashed line means, or what could not be compared."""
-        self.plot.setLabel("bottom", ", ".join(filter(None, ("epoch", self.remark()))))
+        has_time = self._epochs > 0
+        self.plot.getAxis("bottom").setTicks(None if has_time else [[]])
+        time = "epoch" if has_time else "measured once"
+        self.name_axis("bottom", ", ".join(filter(None, (time, self.remark()))))
 
     def remark(self) -> str:
         """What is to be known about the rows."""
@@ -290,6 +288,7 @@ class HeatMap(LayerPanel):
         self.style_axis(self._bar.getAxis("right"))
         self._bar.getAxis("right").setWidth(round(44 * self.scale))
         self._show_bar()
+        self._colour()
         for item, colour, width in (
             (self._shadow, "#000000", 2.0), (self._frame_shadow, "#000000", 3.0), (self._frame, "#ffffff", 1.2),
         ):  # fmt: skip

@@ -66,7 +66,9 @@ class HistogramPlot(LayerPanel):
             else "Probe images"
         )
         self.name(title, "images")
-        self.plot.setLabel("bottom", quantity.short)
+        unknown = int((~np.isfinite(self._images.value)).sum())
+        without = f"{count(unknown, 'image')} without a number" if unknown else ""
+        self.name_axis("bottom", ", ".join(filter(None, (quantity.short, without))))
         self.titles = (quantity.short, "images")
         self.say_empty(
             CHOOSE if place is None else "The distances of single images are not kept in this stage."
@@ -113,15 +115,11 @@ class HistogramPlot(LayerPanel):
     def _after_draw(self) -> None:
         super()._after_draw()
         for curve in self.curves:
-            curve.entry.set_value(f"{curve.y.sum():.0f}" if len(curve.y) else "")
-        self.say(self._standing_text())
-
-    def _standing_text(self) -> str:
-        unknown = int((~np.isfinite(self._images.value)).sum())
-        return f"{count(unknown, 'image')} without a number" if unknown else ""
+            curve.entry.set_value(f"{curve.y.sum():.0f}")
+            curve.entry.setVisible(not self.is_empty())
 
     def _after_pointing(self) -> None:
-        self.say(self._standing_text())
+        self.say("")
 
     def clear(self) -> None:
         """Show nothing."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QWidget
 
 from cartl_gui.layers_view import Question, Source
 from cartl_gui.plots.base import PlotPanel
@@ -14,7 +17,9 @@ from engine.config import StageName
 #: Fewest pixels from one tick to the next.
 _LEAST = 17
 #: Digits that a logarithmic axis names, and how many pixels a decade must have for them.
-_DIGITS = (((1, 1.5, 2, 3, 4, 5, 6, 8), 190), ((1, 2, 3, 5), 85), ((1, 2, 5), 58), ((1, 3), 38))
+_DIGITS: tuple[tuple[tuple[float, ...], float], ...] = (
+    ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), 220), ((1, 2, 3, 5), 97), ((1, 2, 5), 57), ((1, 3), 36), ((1,), 0),
+)  # fmt: skip
 _STEPS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -28,6 +33,33 @@ class LayerPanel(PlotPanel):
     ignored: tuple[str, ...] = ()
 
     question = Question()
+
+    def __init__(self, title: str, x_title: str, y_title: str, *, parent: QWidget | None = None) -> None:
+        super().__init__(title, x_title, y_title, parent=parent)
+        self._legend_row.removeWidget(self._note)
+        self._legend_row.addStretch(1)
+        self._head.insertWidget(1, self._note, 1)
+        self._note.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self._note.hide()
+        self.view.sigResized.connect(self.settle)
+
+    def say(self, text: str) -> None:
+        """Tell what is pointed at in place of the title, so that the legend needs no room for it."""
+        super().say(text)
+        self._note.setVisible(bool(text))
+        self._heading.setVisible(not text)
+
+    def name_axis(self, side: Literal["left", "bottom"], text: str) -> None:
+        """Write beside an axis; pyqtgraph puts a new text into the middle only when the axis is resized."""
+        self.plot.setLabel(side, text)
+        self.plot.getAxis(side).resizeEvent(None)
+
+    def settle(self) -> None:
+        """Leave the title of the y axis out where it is longer than the axis."""
+        axis = self.plot.getAxis("left")
+        fits = axis.label.boundingRect().width() <= self.view.height() + 12 * self.scale
+        if axis.label.isVisible() != (fits and bool(axis.labelText)):
+            axis.showLabel(fits and bool(axis.labelText))
 
     def ask(self, question: Question) -> None:
         """Answer another question from the next `show_run` on."""
@@ -55,7 +87,7 @@ class LayerPanel(PlotPanel):
         self._heading.setToolTip(title)
         self.widget.setAccessibleName(title)
         self.titles = (self.titles[0], axis)
-        self.plot.setLabel("left", axis)
+        self.name_axis("left", axis)
 
     def say_empty(self, text: str) -> None:
         """What an empty plot says."""
@@ -70,19 +102,20 @@ def scaled(values: np.ndarray, *, log: bool) -> np.ndarray:
 
 
 def decades(low: float, high: float, room: float) -> list[list[tuple[float, str]]]:
-    """Ticks of a logarithmic axis from 10^low to 10^high: as many digits of a decade as `room` pixels have place for."""
-    whole = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    """Ticks of a logarithmic axis from 10^low to 10^high: as many as `room` pixels have place for, at least two."""
     per_decade = room / max(high - low, 1e-9)
-    digits = next((digits for digits, least in _DIGITS if per_decade >= least), (1,))
+    chosen = next((row for row, (_, least) in enumerate(_DIGITS) if per_decade >= least), len(_DIGITS) - 1)
     step = max(1, round(_LEAST / max(per_decade, 1e-9)))
-    return [
-        [
+    while True:
+        ticks = [
             (ten + float(np.log10(digit)), f"{digit * 10.0**ten:g}")
-            for ten in whole
+            for ten in range(int(np.floor(low)), int(np.ceil(high)) + 1)
             if ten % step == 0
-            for digit in digits
+            for digit in _DIGITS[chosen][0]
         ]
-    ]
+        if chosen == 0 or sum(low <= place <= high for place, _ in ticks) >= 2:
+            return [ticks]
+        chosen -= 1
 
 
 def numbers(count: int, room: float) -> list[list[tuple[float, str]]]:
