@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from engine.inspection.composition import (
     Variant,
@@ -24,45 +23,10 @@ from engine.inspection.composition import (
 from engine.inspection.graph import Graph, trace, watch
 from engine.inspection.norms import exact_norm, upper_bounds
 from engine.inspection.operations import BATCH_NORMS
+from tests.engine.exact import Residual, TinyWideResNet, batch_norm, convolution, figures_of
 from tests.engine.networks import NETWORKS, Attention, Stack, Sum, drawn, images, late, wide
-from tests.engine.test_reference import FOLDER
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
-
-
-@pytest.fixture(scope="module")
-def exact() -> Mapping[str, np.ndarray]:
-    with np.load(FOLDER / "lipschitz_exact.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def cases(exact: Mapping[str, np.ndarray], kind: str) -> list[dict[str, np.ndarray]]:
-    """The arrays of all cases of a kind, weights in float64."""
-    return [
-        {
-            key.removeprefix(f"{name}."): value.astype(np.float64) if value.dtype == np.float32 else value
-            for key, value in exact.items()
-            if key.startswith(f"{name}.")
-        }
-        for name in exact["cases"]
-        if exact[f"{name}.kind"] == kind
-    ]
-
-
-def convolution(weight: np.ndarray, stride: int, padding: int) -> nn.Conv2d:
-    out, inside, kernel, _ = weight.shape
-    layer = nn.Conv2d(inside, out, kernel, stride, padding, bias=False, device="meta")
-    layer.weight = nn.Parameter(torch.from_numpy(weight))
-    return layer
-
-
-def batch_norm(case: Mapping[str, np.ndarray], prefix: str = "", eps: float = 1e-5) -> nn.BatchNorm2d:
-    layer = nn.BatchNorm2d(len(case[f"{prefix}gamma"]), eps, dtype=torch.float64)
-    names = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
-    layer.load_state_dict(
-        {own: torch.from_numpy(case[prefix + name]) for own, name in names.items()}, strict=False
-    )
-    return layer
 
 
 def graph_of(model: nn.Module, shape: tuple[int, ...]) -> Graph:
@@ -78,8 +42,8 @@ def bound(graph: Graph, norms: Mapping[Variant, float], *, folded: bool = True) 
 
 
 @pytest.mark.parametrize("kind", ["conv_bn", "bn_act_conv"])
-def test_that_folded_batch_norm_has_the_exact_constant_and_alone_the_product(exact, kind: str) -> None:
-    for case in cases(exact, kind):
+def test_that_folded_batch_norm_has_the_exact_constant_and_alone_the_product(kind: str) -> None:
+    for case in figures_of(kind).values():
         inside, _, _, _, stride, _, padding, *_, height, width = (int(value) for value in case["meta"])
         layer, norm = convolution(case["weight"], stride, padding), batch_norm(case, eps=float(case["eps"]))
         model = (
@@ -95,61 +59,18 @@ def test_that_folded_batch_norm_has_the_exact_constant_and_alone_the_product(exa
         assert bound(graph, plain, folded=False) == pytest.approx(float(case["ub_product"]), rel=1e-9)
 
 
-def test_that_a_residual_sum_has_the_bound_of_the_rule(exact) -> None:
-    for case in cases(exact, "residual"):
-        alpha, beta = float(case["alpha"]), float(case["beta"])
-        branch = nn.Sequential(convolution(case["weight1"], 1, 1), convolution(case["weight2"], 1, 1))
-
-        class Residual(nn.Module):
-            def __init__(self, branch: nn.Module, alpha: float, beta: float) -> None:
-                super().__init__()
-                self.branch, self.alpha, self.beta = branch, alpha, beta
-
-            def forward(self, x: Tensor) -> Tensor:
-                if self.alpha == self.beta == 0.5:
-                    return torch.lerp(x, self.branch(x), 0.5)
-                return torch.add(self.alpha * x, self.branch(x), alpha=self.beta)
-
+def test_that_a_residual_sum_has_the_bound_of_the_rule() -> None:
+    for case in figures_of("residual").values():
         inside, *_, height, width = (int(value) for value in case["meta"])
-        graph = graph_of(Residual(branch, alpha, beta), (inside, height, width))
+        graph = graph_of(Residual(case), (inside, height, width))
         found = bound(graph, exact_norms(graph))
         assert found == pytest.approx(float(case["ub_rule"]), rel=1e-9)
         assert found >= float(case["sigma"])
 
 
-class TinyWideResNet(nn.Module):
-    """The network of the reference file."""
-
-    def __init__(self, case: Mapping[str, np.ndarray]) -> None:
-        super().__init__()
-        for name in ("stem", "A.short", "A.conv1", "A.conv2", "B.conv1", "B.conv2"):
-            weight = case[f"p.{name}.w"]
-            stride = 2 if name in ("A.short", "A.conv1") else 1
-            self.add_module(name.replace(".", "_"), convolution(weight, stride, weight.shape[-1] // 2))
-        for name in ("A.bn1", "A.bn2", "B.bn1", "B.bn2", "head.bn"):
-            self.add_module(name.replace(".", "_"), batch_norm(case, f"p.{name}."))
-        self.fc = nn.Linear(6, 5, dtype=torch.float64, device="meta")
-        self.fc.weight, self.fc.bias = (nn.Parameter(torch.from_numpy(case[f"p.fc.{name}"])) for name in "wb")
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        def activated(norm: nn.Module, x: Tensor) -> Tensor:
-            return F.leaky_relu(norm(x), 0.1)
-
-        stem = self.stem(x)
-        first = activated(self.A_bn1, stem)
-        branch = self.A_conv2(activated(self.A_bn2, self.A_conv1(first)))
-        one = torch.lerp(self.A_short(first), branch, 0.5)
-        branch = self.B_conv2(activated(self.B_bn2, self.B_conv1(activated(self.B_bn1, one))))
-        two = 0.5 * one + 0.5 * branch
-        return [stem, one, two, self.fc(F.avg_pool2d(activated(self.head_bn, two), 4).flatten(1))]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.features(x)[-1]
-
-
-def test_that_a_small_wide_resnet_has_the_bounds_that_were_worked_out_for_it(exact) -> None:
-    (case,) = cases(exact, "net")
-    model, x = TinyWideResNet(case), torch.from_numpy(case["x"])
+def test_that_a_small_wide_resnet_has_the_bounds_that_were_worked_out_for_it() -> None:
+    (case,) = figures_of("net").values()
+    model, x = TinyWideResNet(case), torch.from_numpy(case["x"]).double()
     graph = graph_of(model, (3, 8, 8))
     torch.testing.assert_close(
         watch(model, x, lambda number, value: None, []), torch.from_numpy(case["logits"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,53 +25,9 @@ from engine.inspection.norms import (
     tap_factor,
     upper_bounds,
 )
-from tests.engine.test_reference import load
+from tests.engine.exact import CLOSE, ROUNDING, ExactCase, exact_cases
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
-
-#: What rounding may add to a lower bound or take from an upper one, and how close an estimate has to come.
-ROUNDING, CLOSE = 1e-5, 5e-3
-
-
-@dataclass(frozen=True)
-class ExactCase:
-    """A map whose norm is known: a convolution, a matrix, or one with batch norm folded in, with the figures about it."""
-
-    name: str
-    kind: str
-    convolution: Convolution
-    figures: dict[str, np.ndarray]
-
-    @property
-    def truth(self) -> float:
-        return float(self.figures["sigma"])
-
-
-def exact_cases() -> list[ExactCase]:
-    """The cases of `lipschitz_exact.npz` that are one map."""
-    arrays = load("lipschitz_exact")
-    cases = []
-    for name in map(str, arrays["cases"]):
-        figures = {
-            key.removeprefix(f"{name}."): value for key, value in arrays.items() if key.startswith(f"{name}.")
-        }
-        kind = str(figures["kind"])
-        if kind in ("conv", "conv_bn", "bn_act_conv", "linear"):
-            cases.append(ExactCase(name, kind, _convolution(kind, figures), figures))
-    return cases
-
-
-def _convolution(kind: str, figures: dict[str, np.ndarray]) -> Convolution:
-    weight = torch.from_numpy(figures["weight"])
-    if kind == "linear":
-        return Convolution.of_matrix(weight)
-    _, _, _, _, sh, sw, ph, pw, dh, dw, groups, height, width = figures["meta"].tolist()
-    convolution = Convolution(weight, (height, width), (sh, sw), (ph, pw), (dh, dw), groups)
-    if kind == "conv":
-        return convolution
-    scale = torch.from_numpy(figures["gamma"] / np.sqrt(figures["var"] + figures["eps"])).float()
-    return convolution.scaled(**{"outputs" if kind == "conv_bn" else "inputs": scale})
-
 
 CASES = {case.name: case for case in exact_cases()}
 of_each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
