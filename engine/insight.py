@@ -318,7 +318,8 @@ def _live_share(stage: _Stage) -> Insight | None:
         return None
     return Insight(
         "live_share",
-        f"Bounds were measured {_count(rows, 'time')}, in {significant(100 * share)} % of the training time.",
+        f"Distances and bounds took {significant(100 * share)} % of the training time; bounds were measured "
+        f"{_count(rows, 'time')}.",
         "live_share",
     )
 

@@ -9,7 +9,6 @@ Shapes: N blocks.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,9 +186,7 @@ def read_profile(run: RunInfo) -> Profile | None:
     if not any(np.isfinite(values[name]).any() for name in ("relative_distance", "block_upper")):
         raise StoreError("measured by an older version, which knew neither relative distances nor bounds")
     # Features are compared on some of the images that accuracies are measured on.
-    images = len(found.get("probe", {}).get("sample", ()))
-    probe = re.sub(r" on \d+ ", f" on {images} ", layout.probe) if images else layout.probe
-    return Profile(run, layout, probe, values)
+    return Profile(run, layout, layout.probe, values)
 
 
 def _last(columns: Columns, name: str, size: int) -> np.ndarray:
