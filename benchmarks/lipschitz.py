@@ -39,7 +39,7 @@ from engine.config.data import DatasetName
 from engine.control import RunControl
 from engine.data import load_domain
 from engine.device import default_threads
-from engine.errors import CheckpointError, ConfigError, Problem
+from engine.errors import CartlError, CheckpointError, ConfigError, Problem
 from engine.inspection.bounds import (
     CONVERGED,
     MOST_STEPS,
@@ -78,7 +78,7 @@ from tests.engine.exact import (
     exact_cases,
     figures_of,
 )
-from tests.engine.test_reference import load
+from tests.engine.reference import load
 
 #: Inputs, outputs, kernel, stride and size of the input of the maps that are timed.
 SHAPES = (
@@ -564,7 +564,10 @@ def main() -> None:
     if not wanted:
         parser.error(f"expected {' or '.join(f'--{name}' for name in TABLES)}")
     torch.set_num_threads(options.threads)
-    right = [TABLES[name](options) for name in wanted]
+    try:
+        right = [TABLES[name](options) for name in wanted]
+    except CartlError as error:
+        parser.error(str(error))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}")
     sys.exit(0 if all(right) else 1)
 

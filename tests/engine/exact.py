@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.inspection.norms import Convolution
-from tests.engine.test_reference import load
+from tests.engine.reference import load
 
 Figures = dict[str, np.ndarray]
 

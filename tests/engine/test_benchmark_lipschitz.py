@@ -16,8 +16,8 @@ from engine.inspection import bounds
 from engine.models.spec import ModelSpec
 from engine.store.checkpoints import save_weights
 from tests.engine.exact import figures_of
+from tests.engine.reference import load
 from tests.engine.small import small_model, warm
-from tests.engine.test_reference import load
 
 pytestmark = pytest.mark.usefixtures("untouched_random_state")
 

@@ -7,9 +7,7 @@ tests.engine.test_reference` prints the largest deviation of each.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,16 +32,10 @@ from engine.pretraining import pretraining_methods
 from engine.training.schedule import learning_rate
 from engine.transfer import transfer_methods
 from engine.transfer.lwf import LearningWithoutForgetting
+from tests.engine.reference import load
 
-FOLDER = Path(os.environ.get("CARTL_REFERENCE_DIR", Path(__file__).parent.parent / "reference"))
 EXACT = 1e-5
 CONTEXT = StepContext(1.0, torch.Generator(), lambda: None)
-
-
-def load(name: str) -> dict[str, np.ndarray]:
-    """The arrays of one file."""
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
 
 
 def state_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
