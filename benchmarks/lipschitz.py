@@ -330,7 +330,7 @@ def _subject(path: Path, options: argparse.Namespace) -> Subject:
     """Load a network, trace it and attack its images; print what it is."""
     given = given_settings(options, CheckpointConfig)
     network = load_network(path, validate(CheckpointConfig, given) if given else None)
-    domain = load_domain(_data(path, network, options.data), data_root=data_folder())
+    domain = load_domain(_data(path, network, options), data_root=data_folder())
     if network.num_classes not in (None, len(domain.class_names)):
         raise CheckpointError(
             f"{path.name} tells {network.num_classes} classes apart, {domain.title} has {len(domain.class_names)}; name "
@@ -353,21 +353,21 @@ def _subject(path: Path, options: argparse.Namespace) -> Subject:
     return Subject(model, graph, {key: folded_map(graph, key) for key in needed}, images, attacked)
 
 
-def _data(path: Path, network: LoadedNetwork, named: str | None) -> DataConfig:
-    """The images that are named, of the size that the network was trained on, else those it was trained on."""
-    own = network.spec.data if network.spec else None
-    if named is None:
-        if own is None:
-            raise ConfigError(
-                [Problem("data", f"{path.name} does not say what it was trained on; give --data")]
-            )
-        return own
-    where = (
-        {"name": named}
-        if named in get_args(DatasetName)
-        else {"name": "folder", "path": str(Path(named).resolve())}
-    )
-    return validate(DataConfig, where | ({"image_size": own.image_size} if own else {}))
+def _data(path: Path, network: LoadedNetwork, options: argparse.Namespace) -> DataConfig:
+    """The images that the options name, else those that the network was trained on; of the size of these."""
+    own, named = network.spec.data if network.spec else None, options.data
+    if named is not None:
+        is_name = named in get_args(DatasetName)
+        settings = {"name": named} if is_name else {"name": "folder", "path": str(Path(named).resolve())}
+        settings |= {"image_size": own.image_size} if own else {}
+    elif own is not None:
+        settings = own.model_dump()
+    else:
+        reason = f"{path.name} does not say what it was trained on; name the images with --data"
+        raise ConfigError([Problem("data", reason)])
+    if options.image_size is not None:
+        settings["image_size"] = options.image_size
+    return validate(DataConfig, settings)
 
 
 def _network(subject: Subject, options: argparse.Namespace) -> list[str]:
@@ -550,6 +550,7 @@ def main() -> None:
     group.add_argument(
         "--data", metavar="NAME|FOLDER", help="of which data set; else of that it was trained on"
     )
+    group.add_argument("--image-size", type=int, help="of a program that asks for another one than 32 pixels")
     group.add_argument("--images", type=int, default=64, help="how many, default 64")
     group.add_argument(
         "--epsilon",

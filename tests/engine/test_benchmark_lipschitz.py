@@ -13,9 +13,10 @@ import torch
 from benchmarks import lipschitz
 from engine.config import DataConfig, ModelConfig
 from engine.inspection import bounds
+from engine.inspection.norms import Convolution, exact_norm
 from engine.models.spec import ModelSpec
 from engine.store.checkpoints import save_weights
-from tests.engine.exact import figures_of
+from tests.engine.exact import ExactCase, figures_of
 from tests.engine.reference import load
 from tests.engine.small import small_model, warm
 
@@ -43,6 +44,25 @@ def test_that_a_case_that_is_wrong_is_named(capsys, monkeypatch: pytest.MonkeyPa
     assert named[len(sums)] == f"{maps[1].name} (of unknown kind)"
 
 
+@pytest.mark.parametrize(
+    ("factor", "told", "code"), [(1.0, "in all of them", 0), (0.5, "in all but small;", 1)]
+)
+def test_that_the_exit_code_tells_whether_all_cases_are_right(
+    monkeypatch: pytest.MonkeyPatch, capsys, factor: float, told: str, code: int
+) -> None:
+    one, right = Convolution(torch.ones(2, 2, 3, 3), (5, 5), padding=(1, 1)), lipschitz.upper_bounds
+    case = ExactCase("small", "conv", one, {"sigma": np.array(exact_norm(one))})
+    monkeypatch.setattr(lipschitz, "load", lambda name: {"cases": np.array(["small"])})
+    monkeypatch.setattr(lipschitz, "exact_cases", lambda: [case])
+    monkeypatch.setattr(lipschitz, "figures_of", lambda kind: {})
+    monkeypatch.setattr(lipschitz, "upper_bounds", lambda maps: factor * right(maps))
+    monkeypatch.setattr("sys.argv", ["lipschitz", "--exact", "--threads", "1"])
+    with pytest.raises(SystemExit) as left:
+        lipschitz.main()
+    assert left.value.code == code
+    assert f"1 cases, upper >= truth >= lower {told}" in capsys.readouterr().out
+
+
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     """Of a small network in a file, and of attacks that take no time."""
@@ -53,7 +73,14 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     monkeypatch.setattr(lipschitz, "ATTACK_STEPS", (2,))
     monkeypatch.setattr(lipschitz, "data_folder", lambda: tmp_path)
     return argparse.Namespace(
-        networks=[path], device="cpu", threads=1, rounds=1, images=5, epsilon=[8 / 255, 0.5], data=None
+        networks=[path],
+        device="cpu",
+        threads=1,
+        rounds=1,
+        images=5,
+        epsilon=[8 / 255, 0.5],
+        data=None,
+        image_size=None,
     )
 
 

@@ -494,19 +494,3 @@ def test_that_a_gpu_finds_the_same_without_waiting_for_it() -> None:
         np.testing.assert_allclose(found[name].cpu(), expected[name], rtol=1e-3, err_msg=name)
     for case, upper, lower in zip(CASES.values(), found["upper"].cpu(), found["Lanczos"].cpu(), strict=True):
         assert float(upper) >= case.truth >= float(lower) * (1 - ROUNDING), case.name
-
-
-@pytest.mark.parametrize(("factor", "told", "code"), [(1.0, "all of them", 0), (0.9, "wrong: small", 1)])
-def test_that_the_benchmark_fails_if_a_case_is_wrong(
-    monkeypatch, capsys, factor: float, told: str, code: int
-) -> None:
-    from benchmarks import lipschitz  # it imports the cases from here
-
-    case = ExactCase("small", "conv", small(), {"sigma": np.array(exact_norm(small()))})
-    monkeypatch.setattr(lipschitz, "exact_cases", lambda: [case])
-    monkeypatch.setattr(lipschitz, "upper_bounds", lambda maps: factor * upper_bounds(maps))
-    monkeypatch.setattr("sys.argv", ["lipschitz", "--exact", "--threads", "1"])
-    with pytest.raises(SystemExit) as left:
-        lipschitz.main()
-    assert left.value.code == code
-    assert f"in 1 cases: {told}\n" in capsys.readouterr().out
