@@ -151,11 +151,15 @@ def follow(
     return last
 
 
-def wait_for(session: api.Session, kind: type, *, seconds: float = 60) -> EngineEvent:
-    """Take events until one of this kind comes; a refused request fails the test."""
+def wait_for(
+    session: api.Session, kind: type, *, each: Callable[[EngineEvent], None] = lambda event: None,
+    seconds: float = 60,
+) -> EngineEvent:  # fmt: skip
+    """Take events until one of this kind comes, showing all; a refused request fails the test."""
     until = time.monotonic() + seconds
     while True:
         event = session.events.get(timeout=max(0.1, until - time.monotonic()))
+        each(event)
         if isinstance(event, kind):
             return event
         assert not isinstance(event, RequestFailed), event.message

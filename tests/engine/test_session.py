@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 import torch
 
+from engine.api import INSPECTING
 from engine.config import AttackConfig, ComparisonConfig, RunConfig, StudyConfig, parse_study
 from engine.errors import ConfigError, StoreError
 from engine.events import (
     AttackProgress,
     CheckpointSaved,
     EngineEvent,
+    ExamplesAttacked,
     Exported,
+    InspectionProgress,
+    NetworkInspected,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
@@ -508,3 +512,79 @@ def test_that_what_a_study_asks_is_told_again_by_the_next_session(tmp_path: Path
         session.stop_all()
     with open_session(tmp_path) as session:
         assert wait_for(session, RunsListed).questions == {"Chain": (question,)}
+
+
+def test_that_a_network_is_inspected_on_demand_and_alike_by_run_and_by_file(finished) -> None:
+    workspace, seen = finished
+    info = seen["info"]
+    path = Workspace(workspace).folder(info.id).weights_path("finetuning")
+    with open_session(workspace) as session:
+        told: list[InspectionProgress] = []
+
+        def note(event: EngineEvent) -> None:
+            if isinstance(event, InspectionProgress):
+                told.append(event)
+
+        session.inspect(info.id, stage="finetuning", images=12)
+        record = wait_for(session, NetworkInspected, each=note).record
+        session.inspect(str(path), attack=record.run.config.attack, images=12)
+        other = wait_for(session, NetworkInspected, each=note).record
+    assert (record.run.id, other.run.id) == (info.id, str(path))
+    (layout,) = record.layouts.values()
+    trained = read_record(Workspace(workspace).folder(info.id)).layouts["finetuning"]
+    assert layout.layer_names == trained.layer_names
+    assert layout.block_names == trained.block_names
+    assert (layout.stage, layout.boundary) == ("finetuning", trained.boundary)
+    tables = record.tables["finetuning"]
+    assert {name: len(next(iter(columns.values()))) for name, columns in tables.items()} == {
+        "layers": 1, "bounds": 1, "profile": 10, "probe": 12, "examples": 12,
+    }  # fmt: skip
+    assert tables["bounds"]["violations"].tolist() == [0]
+    for name, columns in tables.items():
+        for column, values in columns.items():
+            np.testing.assert_array_equal(other.tables["finetuning"][name][column], values, err_msg=column)
+    shares = [event.share for event in told]
+    assert shares[0] == 0
+    assert len({event.title for event in told}) == 4
+    assert all(0 <= share <= 1 for share in shares)
+
+
+def test_that_a_cancelled_inspection_answers_and_leaves_room_for_the_next(finished) -> None:
+    workspace, seen = finished
+    with open_session(workspace) as session:
+        session.inspect(seen["info"].id)
+        session.cancel_inspection()
+        assert wait_for(session, NetworkInspected).record is None
+        session.inspect(str(workspace / "nothing.safetensors"))
+        assert wait_for(session, RequestFailed).request == INSPECTING
+
+
+@pytest.mark.parametrize("stage", ["finetuning", "attack"])
+def test_that_examples_are_attacked_anew_within_another_radius(finished, stage) -> None:
+    workspace, seen = finished
+    info = seen["info"]
+    known = read_record(Workspace(workspace).folder(info.id)).tables[stage]["examples"]
+    with open_session(workspace) as session:
+        session.attack_examples(info.id, stage, 0.0)
+        clean = wait_for(session, ExamplesAttacked)
+        session.attack_examples(info.id, stage, 32 / 255)
+        strong = wait_for(session, ExamplesAttacked)
+    assert (clean.attack, clean.epsilon) == ("no attack", 0)
+    assert "32/255" in strong.attack
+    for found in (clean, strong):
+        np.testing.assert_array_equal(found.examples["sample"], known["sample"])
+        np.testing.assert_array_equal(found.probe["sample"], known["sample"])
+        np.testing.assert_array_equal(found.examples["clean"], known["clean"])
+    assert not clean.examples["difference"].any()
+    assert not clean.probe["layer_distance"].any()
+    largest = np.abs(strong.examples["difference"]).reshape(len(known["sample"]), -1).max(1)
+    np.testing.assert_allclose(largest, 32 / 255, rtol=1e-5)
+    assert (strong.probe["distance"] > 0).all()
+
+
+def test_that_a_request_that_a_newer_one_overtakes_is_dropped(finished) -> None:
+    workspace, seen = finished
+    with open_session(workspace) as session:
+        for epsilon in (1 / 255, 2 / 255, 3 / 255):
+            session.attack_examples(seen["info"].id, "finetuning", epsilon)
+        assert wait_for(session, ExamplesAttacked).epsilon == 3 / 255
