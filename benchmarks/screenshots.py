@@ -22,6 +22,7 @@ from cartl_gui.app import make_application
 from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.main_window import MainWindow
+from cartl_gui.selection import Place
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import DARK, LIGHT, Theme, palette_of, style_sheet
 from engine.api import Session, preset_texts, presets
@@ -74,6 +75,7 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     session.step(44)
     settle(window)
     camera.take(window, "4-live-few-epochs")
+    show_layers(window, camera, "4-live")
     session.step(4 * 7 * 12)
     settle(window)
     camera.take(window, "5-live-later")
@@ -84,6 +86,10 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     window.live._pick(window.live.stage_buttons["finetuning"])
     settle(window)
     camera.take(window, "6-transfer-finished")
+    show_layers(window, camera, "6-finished")
+    compare_layers(window, session, camera)
+    window.show_run(transfer)
+    window.tabs.setCurrentWidget(window.live)
     window.live._pick(window.live.stage_buttons["attack"])
     settle(window)
     camera.take(window, "7-attack-finished")
@@ -119,6 +125,40 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     window.deleteLater()
     QTest.qWait(20)
     (out / "scratch.ini").unlink(missing_ok=True)
+
+
+def show_layers(window: MainWindow, camera: Photographer, name: str) -> None:
+    """The pages of layers and images, with one of each selected, and back to the live plots."""
+    for page in (window.layers, window.examples):
+        window.tabs.setCurrentWidget(page)
+        settle(window)
+        window.selection.set_place(Place("layer", 10))
+        window.selection.set_sample(121)
+        settle(window)
+        camera.take(window, f"{name}-{'layers' if page is window.layers else 'examples'}")
+    window.tabs.setCurrentWidget(window.live)
+
+
+def compare_layers(window: MainWindow, session: ScriptedSession, camera: Photographer) -> None:
+    """Two runs side by side and as a difference, and a full analysis under way and done."""
+    page = window.layers
+    window.tabs.setCurrentWidget(page)
+    page.comparison.setCurrentIndex(page.comparison.count() - 1)
+    page.comparison.activated.emit(page.comparison.currentIndex())
+    for row, name in enumerate(("side", "difference")):
+        page.mode.setCurrentIndex(row)
+        settle(window)
+        camera.take(window, f"6-layers-{name}")
+    page.comparison.setCurrentIndex(0)
+    page.comparison.activated.emit(0)
+    page.mode.setCurrentIndex(0)
+    page.inspect_button.click()
+    settle(window)
+    camera.take(window, "6-layers-progress")
+    session.finish_inspection()
+    settle(window)
+    camera.take(window, "6-layers-analysed")
+    page.back_button.click()
 
 
 def show_study(out: Path, size: QSize, prefix: str, themes: Theme, *, workspace: Path, title: str) -> None:

@@ -36,6 +36,8 @@ SHORT_NAMES: dict[Around, tuple[str, str, str]] = {
     "spread": ("+ spread", "mean", "− spread"),
     "nothing": ("", "", ""),
 }
+#: The tables that hold something of each block and layer.
+TABLES: tuple[TableName, ...] = ("layers", "bounds", "probe")
 #: Relative excess of a bound over another that is rounding and no contradiction.
 ROUNDING = 1e-5
 #: Contradictions that a warning tells one by one.
@@ -114,33 +116,24 @@ def quantity_of(column: str) -> Quantity | None:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Source:
-    """A stage of a run as it was when asked for; equal to another only if nothing was measured in between."""
+    """A stage of a run as it was when asked for; equal to another only if nothing changed in between."""
 
     data: RunData
     stage: StageName
-    version: int
+    state: str
+    version: tuple[int, ...]
 
     @classmethod
     def of(cls, data: RunData, stage: StageName) -> Source:
         """A stage as it is now."""
-        return cls(data, stage, data.version)
+        return cls(data, stage, data.info.state, data.version_of(stage, TABLES))
 
     @property
     def layout(self) -> StageLayout | None:
         """The stage's layout, if it has begun."""
         return self.data.layouts.get(self.stage)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Source) and self.key() == other.key()
-
-    def __hash__(self) -> int:
-        return hash(self.key())
-
-    def key(self) -> tuple[int, StageName, int]:
-        """What tells two sources apart."""
-        return id(self.data), self.stage, self.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +271,23 @@ def names(layout: StageLayout | None, per: Per) -> tuple[str, ...]:
     return layout.block_names if per == "block" else layout.layer_names
 
 
+def partners(own: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """For each name where it stands among others, None if nowhere; the second of a name is the other's second."""
+    return [
+        next(iter([at for at, other in enumerate(others) if other == name][own[:place].count(name) :]), None)
+        for place, name in enumerate(own)
+    ]
+
+
+def partner(place: Place | None, source: Source, other: Source) -> Place | None:
+    """The block or layer of another run that has the name of a place, None if none has."""
+    if place is None:
+        return None
+    found = partners(names(source.layout, place.per), names(other.layout, place.per))
+    index = found[place.index] if place.index < len(found) else None
+    return None if index is None else Place(place.per, index)
+
+
 def frozen_rows(layout: StageLayout | None, per: Per) -> int:
     """How many blocks or layers, from the input, lie before the frozen boundary; 0 where there is none."""
     if layout is None or not layout.boundary:
@@ -388,7 +398,7 @@ def _facts(layout: StageLayout, place: Place) -> tuple[str, str, int | None]:
     parameters = [layout.layer_parameters[index] for index in inside if layout.layer_parameters]
     kinds = list(dict.fromkeys(layout.layer_kinds[index] for index in inside if layout.layer_kinds))
     shape = count(len(inside), "layer") if inside else "no weighted layer"
-    return listed(kinds), shape, sum(parameters) if layout.layer_parameters else None
+    return listed(kinds), shape, sum(parameters) if parameters else None
 
 
 #: Columns of the table as it is written to a file: name and attribute of a row.
@@ -497,7 +507,8 @@ def compared(
     """
     mine, theirs = (history(source, question.quantity, question.per) for source in (first, second))
     own_names, other_names = (names(source.layout, question.per) for source in (first, second))
-    missing = tuple(name for name in own_names if name not in other_names)
+    columns = partners(own_names, other_names)
+    missing = tuple(name for name, column in zip(own_names, columns, strict=True) if column is None)
     if not len(mine.epoch) or not len(theirs.epoch):
         return NOTHING, missing
     values, others = mine.mapped(question.quantity), theirs.mapped(question.quantity)
@@ -506,24 +517,23 @@ def compared(
             np.log10(found, where=found > 0, out=np.full(found.shape, np.nan)) for found in (values, others)
         )
     matched = np.full(values.shape, np.nan)
-    columns = [other_names.index(name) if name in other_names else -1 for name in own_names]
-    for row, partner in enumerate(_partners(mine.epoch, theirs.epoch)):
-        if partner >= 0:
-            matched[row] = [others[partner, column] if column >= 0 else np.nan for column in columns]
+    for row, moment in enumerate(_moments(mine.epoch, theirs.epoch)):
+        if moment is not None:
+            matched[row] = [np.nan if column is None else others[moment, column] for column in columns]
     difference = values - matched
     unknown = np.full(difference.shape, np.nan)
     return History(mine.epoch, mine.step, difference, unknown, unknown), missing
 
 
-def _partners(epochs: np.ndarray, others: np.ndarray) -> list[int]:
-    """For each epoch the row of the nearest among others, -1 beyond their ends."""
+def _moments(epochs: np.ndarray, others: np.ndarray) -> list[int | None]:
+    """For each epoch the row of the nearest among others, None beyond their ends."""
     if len(others) == 1:
         return [0] * len(epochs)
     if len(epochs) == 1:
         return [len(others) - 1]
     edges = column_edges(others)
     return [
-        int(np.argmin(np.abs(others - epoch))) if edges[0] <= epoch <= edges[-1] else -1 for epoch in epochs
+        int(np.argmin(np.abs(others - epoch))) if edges[0] <= epoch <= edges[-1] else None for epoch in epochs
     ]
 
 
@@ -544,8 +554,7 @@ def pace(source: Source) -> str:
 
 def has_layers(source: Source) -> bool:
     """Whether anything is known of the blocks and layers of a stage."""
-    tables: tuple[TableName, ...] = ("layers", "bounds", "probe")
-    return any(source.data.columns(source.stage, table) for table in tables)
+    return any(source.data.columns(source.stage, table) for table in TABLES)
 
 
 def stages_of(data: RunData) -> tuple[StageName, ...]:

@@ -5,6 +5,9 @@ Shapes: T rows of a table, N blocks, L weighted layers.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 
 from engine.config import StageName
@@ -94,6 +97,11 @@ class RunData:
         self.from_files = False
         self.version = 0
         self._tables: dict[tuple[StageName, TableName], GrowingTable] = {}
+        self._changes: Counter[tuple[StageName, TableName | None]] = Counter()
+
+    def version_of(self, stage: StageName, tables: Sequence[TableName]) -> tuple[int, ...]:
+        """What grows with every change of a stage's layout or of some of its tables."""
+        return tuple(self._changes[stage, table] for table in (None, *tables))
 
     def update(self, info: RunInfo) -> None:
         """Take over a newer state of the run."""
@@ -103,11 +111,13 @@ class RunData:
     def start_stage(self, layout: StageLayout) -> None:
         """Note what a stage will fill in."""
         self.layouts[layout.stage] = layout
+        self._changes[layout.stage, None] += 1
         self.version += 1
 
     def add_rows(self, event: RowsAdded) -> None:
         """Add the rows of an event."""
         self._table(event.stage, event.table).append(event.columns)
+        self._changes[event.stage, event.table] += 1
         self.version += 1
 
     def set_attack(self, progress: AttackProgress) -> None:
@@ -119,8 +129,10 @@ class RunData:
         """Take over what a run's files hold; live rows that are newer than the files are kept."""
         for key, layout in record.layouts.items():
             self.layouts.setdefault(key, layout)
+            self._changes[key, None] += 1
         for stage, tables in record.tables.items():
             for name, columns in tables.items():
+                self._changes[stage, name] += 1
                 live = self._tables.pop((stage, name), None)
                 table = self._table(stage, name)
                 table.append(columns)

@@ -104,6 +104,7 @@ class InsightStrip(QFrame):
         row.addWidget(self._first, 1)
         row.addWidget(self._scroll, 1)
         self._show_all(False)
+        self.hide()
 
     def show_insights(self, insights: Sequence[Insight]) -> None:
         """Show these sentences; nothing at all if there is none."""

@@ -35,17 +35,17 @@ from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
 from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
-from engine.events import InspectionProgress, TableName
+from engine.events import InspectionProgress
 from engine.insight import Insight, Per, insights
 
 #: Height in pixels from which all findings are shown unless the user says otherwise.
 TALL = 640
-_INSIGHT_TABLES: tuple[TableName, ...] = ("layers", "bounds", "probe")
 NO_RUN = (
     "Choose a run in the list below, or start one.\n"
     "What happens in each of its layers appears here: feature distances, and bounds on how much they amplify."
 )
 NOT_YET = "The layers of this run appear here after the first look at its network."
+READING = "The files of this run are being read."
 NO_LAYERS = "This run has not looked at single layers; a full analysis does so now."
 
 
@@ -338,6 +338,7 @@ class LayersPage(QWidget):
         """Write the header anew and let the changed parts wait for `draw_next`, so that none delays the window."""
         self._waiting = []
         data = self.data
+        self.follow()
         self._head.setVisible(data is not None)
         source = Source.of(data, self.stage) if data is not None else None
         if data is None or source is None or not view.has_layers(source):
@@ -419,14 +420,16 @@ class LayersPage(QWidget):
         text, action, label = NO_RUN, "demo", "Try the demo"
         if data is not None:
             self._write_head(data, Source.of(data, self.stage))
-            waits = data.info.state in ("created", "running")
-            text, action, label = (
-                (NOT_YET, "live", "Show the live plots") if waits else (NO_LAYERS, "inspect", "Analyse fully")
-            )
+            text, action, label = NO_LAYERS, "inspect", "Analyse fully"
+            if data.info.state in ("created", "running"):
+                text, action, label = NOT_YET, "live", "Show the live plots"
+            elif not data.from_files:
+                text, action, label = READING, "", ""
         self.empty_text.setText(text)
         self.empty_button.setText(label)
         self.empty_button.setProperty("action", action)
         self.empty_button.setEnabled(True)
+        self.empty_button.setVisible(bool(action))
         self._enable_inspecting()
         self._picture.setPixmap(theme.icon("layers", theme.scheme().neutral).pixmap(QSize(48, 48)))
 
@@ -526,7 +529,7 @@ class LayersPage(QWidget):
         self._warning_icon.setPixmap(theme.icon("warning", theme.scheme().warning).pixmap(QSize(16, 16)))
         self.warning.setVisible(bool(text))
         self._fit()
-        tables = {name: self.data.columns(self.stage, name) for name in _INSIGHT_TABLES}
+        tables = {name: self.data.columns(self.stage, name) for name in view.TABLES}
         found = insights(source.layout, tables, self.data.info.config)
         self.strip.show_insights([insight for insight in found if insight.code != "contradiction"])
         self._open_strip()
@@ -559,12 +562,7 @@ class LayersPage(QWidget):
         """The same question, asked of the other run."""
         assert self.data is not None
         own = Source.of(self.data, self.stage)
-        place = question.place
-        if place is not None:
-            name = view.names(own.layout, place.per)[place.index]
-            theirs = view.names(other.layout, place.per)
-            place = Place(place.per, theirs.index(name)) if name in theirs else None
-        return replace(question, other=own, place=place)
+        return replace(question, other=own, place=view.partner(question.place, own, other))
 
     def _apply_log(self) -> None:
         quantity = self.question.quantity
@@ -597,13 +595,11 @@ class LayersPage(QWidget):
             self.refresh()
 
     def _index_chosen(self, index: int) -> None:
+        place: Place | None = Place(self.question.per, index)
         if self.sender() is self.second_map and self.question.other is not None and self.data is not None:
-            theirs = view.names(self.question.other.layout, self.question.per)
-            own = view.names(self.data.layouts.get(self.stage), self.question.per)
-            if theirs[index] not in own:
-                return
-            index = own.index(theirs[index])
-        self.selection.set_place(Place(self.question.per, index))
+            place = view.partner(place, self.question.other, Source.of(self.data, self.stage))
+        if place is not None:
+            self.selection.set_place(place)
 
     def _per_picked(self, button: QPushButton) -> None:
         per: Per = button.property("per")
@@ -659,7 +655,7 @@ class LayersPage(QWidget):
 
     def _fit(self) -> None:
         """Give warning and findings the height that they need at this width; labels that wrap ask for too much."""
-        self.strip.set_room(self.height() // 6)
+        self.strip.set_room(self.height() // (5 if self.height() >= TALL else 6))
         if self._warning_text.text():
             width = max(60, self.width() - 64)
             self._warning_text.setFixedHeight(self._warning_text.heightForWidth(width))

@@ -46,7 +46,9 @@ Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = Qt.ItemDataRole.UserRole
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 NUMBER, NAME, BAND, UPPER, ESTIMATE, LOWER, DISTANCE, RESHAPED, TRAINED, KIND, SHAPE, PARAMETERS = range(12)
-_WIDTHS = (34, 96, 84, 58, 68, 58, 72, 76, 66, 80, 170, 92)
+#: Most pixels that a name gets.
+_LONGEST_NAME = 150
+_WIDTHS = (34, 96, 84, 58, 68, 58, 72, 76, 72, 80, 170, 92)
 _RIGHT = {NUMBER, UPPER, ESTIMATE, LOWER, DISTANCE, RESHAPED, PARAMETERS}
 _FACTS = {True: "frozen", False: "trained", None: ""}
 
@@ -166,7 +168,7 @@ def _headers(quantity: Quantity, per: Per) -> tuple[tuple[str, str], ...]:
         ("Frozen", "Whether the stage trains it or leaves it as it was"),
         ("Kind", "Kind"),
         ("Shape", "Kernel, channels and stride"),
-        ("Parameters", "Number of weights and biases"),
+        ("Parameters", "Weights and biases of the layer, or of the weighted layers of the block"),
     )
 
 
@@ -330,7 +332,11 @@ class TableCard(QFrame):
     def show_rows(self, rows: list[Row], quantity: Quantity, per: Per, place: Place | None) -> None:
         """Show rows, and which of them is selected."""
         self._follows = False
+        is_new = [row.name for row in rows] != [row.name for row in self.model.rows]
         self.model.show_rows(rows, quantity, per)
+        if is_new and rows:
+            room = self.table.sizeHintForColumn(NAME) + 8
+            self.table.setColumnWidth(NAME, max(_WIDTHS[NAME], min(room, _LONGEST_NAME)))
         self._quantity, self._per = quantity, per
         shown = [per_image(quantity).short] if quantity.is_per_image else []
         shown += [band_of(quantity).short] if self.model.range else []

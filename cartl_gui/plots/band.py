@@ -15,6 +15,7 @@ from cartl_gui.layers_view import NAMES, NOTHING, SHORT_NAMES, History, Source
 from cartl_gui.plots.base import Curve, CurveStyle, Series, nice_top
 from cartl_gui.plots.layer_panel import LayerPanel, decades, scaled
 from cartl_gui.run_data import RunData, decimate
+from cartl_gui.selection import Place
 from cartl_gui.theme import Scheme
 from cartl_gui.widgets import ElidedLabel
 from cartl_gui.words import readable
@@ -77,20 +78,15 @@ class BandPlot(LayerPanel):
 
     def consume(self, data: RunData, stage: StageName) -> None:
         """Draw what was asked for."""
-        source, question = self.source(data, stage), self.question
+        source, question = Source.of(data, stage), self.question
         layout = source.layout
         self.name(*self._names(source))
         self._epochs = float(layout.epochs) if layout else 1.0
-        self._histories = (
-            self._history(source),
-            self._history(question.other) if question.other is not None else NOTHING,
-        )
+        self._histories = self._history(source, question.place), self._other_history(source)
         self._epochs = max(
             [self._epochs, *(float(found.epoch[-1]) for found in self._histories if len(found.epoch))]
         )
-        has_time = self._epochs > 0
-        self.plot.getAxis("bottom").setTicks(None if has_time else [[]])
-        self.name_axis("bottom", "epoch" if has_time else "measured once")
+        self.name_time(self._epochs)
         runs = (source, question.other)
         for group, history, run, label in zip(self._groups, self._histories, runs, self._runs, strict=True):
             name = run.data.info.name if run is not None and question.other else ""
@@ -101,19 +97,21 @@ class BandPlot(LayerPanel):
         self._show_second()
         self.say_empty(self._nothing_text(source))
 
-    def _history(self, source: Source) -> History:
-        """The selected place of a run, found by its name in another one; the whole network if none is selected."""
-        question, place = self.question, self.question.place
+    def _history(self, source: Source, place: Place | None) -> History:
+        """A place of a run; the whole network if none is selected."""
+        quantity = self.question.quantity
         if place is None:
-            return view.history(source, question.quantity, None)
-        data, stage = self._source
-        own = view.names(data.layouts.get(stage) if data is not None else None, place.per)
-        found = view.names(source.layout, place.per)
-        if place.index >= len(own) or own[place.index] not in found:
+            return view.history(source, quantity, None)
+        history = view.history(source, quantity, place.per)
+        return history.only(place.index) if place.index < history.value.shape[-1] else NOTHING
+
+    def _other_history(self, source: Source) -> History:
+        """The same place of the other run, found by its name."""
+        other, place = self.question.other, self.question.place
+        if other is None:
             return NOTHING
-        history = view.history(source, question.quantity, place.per)
-        index = found.index(own[place.index])
-        return history.only(index) if index < history.value.shape[-1] else NOTHING
+        found = view.partner(place, source, other)
+        return NOTHING if place is not None and found is None else self._history(other, found)
 
     def _drawn(self, history: History, source: Source | None) -> History:
         """A network that was looked at only once stays as it was: a level line beside a history."""

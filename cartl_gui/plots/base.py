@@ -306,6 +306,10 @@ class PlotPanel(QFrame):
         """Take what the plot shows from a run's data and draw it."""
         raise NotImplementedError
 
+    def stamp(self, data: RunData, _stage: StageName) -> object:
+        """Something that changes with what the plot shows of a run."""
+        return data.version
+
     def series(self) -> Series:
         """The numbers shown, in columns of equal length [T], with units in their names."""
         raise NotImplementedError
@@ -345,7 +349,7 @@ class PlotPanel(QFrame):
     # for pages -----------------------------------------------------------------------------------------
     def show_run(self, data: RunData | None, stage: StageName) -> None:
         """Draw a run's stage if it changed since last drawn; None empties the plot."""
-        key = (None,) if data is None else (data, stage, data.version)
+        key = (None,) if data is None else (data, stage, self.stamp(data, stage))
         if key == self._seen:
             return
         if self._seen is None or self._seen[:2] != key[:2]:
@@ -435,6 +439,7 @@ class PlotPanel(QFrame):
         axis.setTickFont(font)
         axis.setStyle(tickLength=round(4 * self.scale), tickTextOffset=round(3 * self.scale))
         axis.label.setFont(font)
+        axis.label.document().setDocumentMargin(4 * self.scale)  # else enlarged titles run into the numbers
 
     def recolour(self, colours: Scheme) -> None:
         """Put on the colours of a scheme."""

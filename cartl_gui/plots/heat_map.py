@@ -85,7 +85,7 @@ class HeatMap(LayerPanel):
         """Draw the quantity asked for."""
         self._forget()
         self.name(*self.names_of(data))
-        source, layout = self.source(data, stage), data.layouts.get(stage)
+        source, layout = Source.of(data, stage), data.layouts.get(stage)
         self._epochs = float(layout.epochs) if layout else 1.0
         self._names = view.names(layout, self.question.per)
         self._border = view.frozen_rows(layout, self.question.per)
@@ -109,7 +109,7 @@ class HeatMap(LayerPanel):
         if question.other is None:
             return what, per
         if not question.as_difference:
-            return f"{run}: {quantity.short}", per
+            return f"{run}: {what}", per
         other = question.other.data.info.name
         return (
             f"log10 of {run} / {other}" if self.log_button.isChecked() else f"{run} − {other}"
@@ -174,7 +174,7 @@ class HeatMap(LayerPanel):
             line.setVisible(0 < self._border < rows)
             line.setPos(self._border + 0.5)
         self._show_frame(edges)
-        self._name_time()
+        self.name_time(self._epochs, self.remark())
         self.settle()
 
     def _colour(self) -> None:
@@ -242,13 +242,6 @@ class HeatMap(LayerPanel):
         value = self._values[row, number - 1]
         text = readable(value) if np.isfinite(value) else "not measured"
         return f"epoch {self._history.epoch[row]:.4g}, {self.question.per} {number}{name}: {text}"
-
-    def _name_time(self) -> None:
-        """Write below the time axis what the dashed line means, or what could not be compared."""
-        has_time = self._epochs > 0
-        self.plot.getAxis("bottom").setTicks(None if has_time else [[]])
-        time = "epoch" if has_time else "measured once"
-        self.name_axis("bottom", ", ".join(filter(None, (time, self.remark()))))
 
     def remark(self) -> str:
         """What is to be known about the rows."""

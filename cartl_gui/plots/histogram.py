@@ -9,9 +9,9 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
 from cartl_gui import layers_view as view
-from cartl_gui.layers_view import NO_IMAGES, Images
+from cartl_gui.layers_view import NO_IMAGES, Images, Source
 from cartl_gui.plots.base import CurveStyle, Series
-from cartl_gui.plots.layer_panel import LayerPanel
+from cartl_gui.plots.layer_panel import LayerPanel, numbers
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.words import count, readable
@@ -55,7 +55,7 @@ class HistogramPlot(LayerPanel):
 
     def consume(self, data: RunData, stage: StageName) -> None:
         """Count the images of the selected place."""
-        source, question = self.source(data, stage), self.question
+        source, question = Source.of(data, stage), self.question
         self._forget()
         self._images = view.images(source, question)
         quantity = view.per_image(question.quantity)
@@ -88,6 +88,7 @@ class HistogramPlot(LayerPanel):
     def _draw_again(self) -> None:
         self._draw()
         self._show_mark()
+        self.settle()
 
     def _draw(self) -> None:
         centres, width = (self._edges[1:] + self._edges[:-1]) / 2, float(self._edges[1] - self._edges[0])
@@ -145,6 +146,13 @@ class HistogramPlot(LayerPanel):
         room = float(self._edges[-1] - self._edges[0])
         highest = max(1, int(self._counts.sum(0).max()))
         return float(self._edges[0]) - 0.03 * room, float(self._edges[-1]) + 0.03 * room, 0.0, 1.15 * highest
+
+    def settle(self) -> None:
+        """Count in whole images."""
+        super().settle()
+        if hasattr(self, "_counts"):
+            highest, room = max(1, int(self._counts.sum(0).max())), self.view.height() / self.scale
+            self.plot.getAxis("left").setTicks([[(0, "0"), *numbers(highest, room)[0]]])
 
     def describe(self, position: float, _height: float) -> str:
         """The range pointed at, with its images."""

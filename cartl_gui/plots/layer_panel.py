@@ -14,6 +14,8 @@ from cartl_gui.plots.base import PlotPanel
 from cartl_gui.run_data import RunData
 from engine.config import StageName
 
+#: Epochs from which pyqtgraph finds whole numbers by itself.
+_FEW_EPOCHS = 8
 #: Fewest pixels from one tick to the next.
 _LEAST = 17
 #: Digits that a logarithmic axis names, and how many pixels a decade must have for them.
@@ -54,6 +56,15 @@ class LayerPanel(PlotPanel):
         self.plot.setLabel(side, text)
         self.plot.getAxis(side).resizeEvent(None)
 
+    def name_time(self, epochs: float, remark: str = "") -> None:
+        """Write below a time axis, with a remark beside; few epochs are counted in whole ones, none needs no numbers."""
+        few = (
+            [[(epoch, str(epoch)) for epoch in range(int(epochs) + 1)]] if 0 < epochs < _FEW_EPOCHS else None
+        )
+        self.plot.getAxis("bottom").setTicks(few if epochs > 0 else [[]])
+        time = "epoch" if epochs > 0 else "measured once"
+        self.name_axis("bottom", ", ".join(filter(None, (time, remark))))
+
     def settle(self) -> None:
         """Leave the title of the y axis out where it is longer than the axis."""
         axis = self.plot.getAxis("left")
@@ -76,8 +87,8 @@ class LayerPanel(PlotPanel):
             self.question = other.question
         super().show_same(other)
 
-    def source(self, data: RunData, stage: StageName) -> Source:
-        """What is shown now."""
+    def stamp(self, data: RunData, stage: StageName) -> object:
+        """Rows of other tables, such as every step's, change nothing here."""
         return Source.of(data, stage)
 
     def name(self, title: str, axis: str) -> None:

@@ -47,10 +47,14 @@ def data(record: RunRecord) -> RunData:
 
 
 @pytest.fixture(scope="module")
-def other() -> RunData:
+def other_record() -> RunRecord:
+    return earlier_run("another")[1]
+
+
+@pytest.fixture
+def other(other_record: RunRecord) -> RunData:
     """A run that was made otherwise."""
-    info, record = earlier_run("another")
-    return data_of(replace(info, id="other"), record)
+    return data_of(replace(other_record.run, id="other"), other_record)
 
 
 @pytest.fixture(scope="module")
@@ -452,6 +456,23 @@ def test_that_a_difference_is_centred_on_zero_and_made_by_name(
     assert not page.second_map.isVisible()
 
 
+def test_that_blocks_of_one_name_are_told_apart(page: LayersPage, data: RunData, other: RunData) -> None:
+    blocks = ("stage", "stage", "stage", "end")
+    for run, names in ((data, (*blocks, *BLOCKS[4:])), (other, ("stage", *blocks, *BLOCKS[5:]))):
+        run.start_stage(replace(run.layouts[STAGE], block_names=names))
+    page.show_run(RunData(data.info))
+    page.show_run(data)
+    page.compare_with(other)
+    page.selection.set_place(Place("block", 2))
+    upper, theirs = (run.columns(STAGE, "bounds")["block_upper"] for run in (data, other))
+    series = page.band.series()
+    assert np.allclose(series["old-at: upper bound, certified"], upper[:, 2])
+    assert np.allclose(series["another: upper bound, certified"], theirs[:, 2])
+    page.selection.set_place(Place("block", 3))
+    assert np.allclose(page.band.series()["another: upper bound, certified"], theirs[:, 4])
+    assert view.partners(("a", "b", "a"), ("b", "a", "c")) == [1, 0, None]
+
+
 def test_that_each_measurement_is_compared_with_the_nearest_of_the_other_run(data: RunData) -> None:
     other = RunData(data.info)
     other.start_stage(data.layouts[STAGE])
@@ -524,6 +545,9 @@ def test_that_only_what_changed_is_drawn(
     page.selection.set_sample(103)
     assert drawn == ["histogram"]
     drawn.clear()
+    data.add_rows(RowsAdded("old", STAGE, "steps", dict(data.columns(STAGE, "steps"))))
+    page.refresh()
+    assert drawn == [], "steps are no layers"
     data.add_rows(RowsAdded("old", STAGE, "probe", dict(data.columns(STAGE, "probe"))))
     page.begin_refresh()
     steps = 0
@@ -549,7 +573,11 @@ def test_that_an_empty_page_says_what_to_do(qtbot: QtBot, data: RunData) -> None
     page.show_run(waiting)
     with qtbot.waitSignal(page.live_asked):
         page.empty_button.click()
-    page.show_run(RunData(data.info))
+    unread = RunData(data.info)
+    page.show_run(unread)
+    assert page.empty_button.isHidden()
+    unread.absorb(RunRecord(data.info))
+    page.refresh()
     assert not page.empty_button.isEnabled(), "there is no network yet"
     page.set_can_inspect(True)
     with qtbot.waitSignal(page.inspect_asked):
