@@ -73,7 +73,7 @@ COMMANDS: tuple[Command, ...] = (
             "File", "layers", "Ctrl+I"),
     Command("attack_file", "Attack a chec&kpoint file…",
             "Put an attack on a file with weights into the form, of this program or of another.", "File", "attack"),
-    Command("inspect_file", "Inspect a checkpoint f&ile…",
+    Command("inspect_file", "Inspect a checkpoint fi&le…",
             "Measure a file with weights layer by layer: feature distances and Lipschitz bounds.", "File", "layers",
             enabled=lambda s: not s.inspecting),
     Command("export_plot", "&Export plot…", "Write a plot as PNG, SVG, PDF or CSV.", "File", "export",

@@ -38,8 +38,8 @@ SHORT_NAMES: dict[Around, tuple[str, str, str]] = {
 }
 #: The tables that hold something of each block and layer.
 TABLES: tuple[TableName, ...] = ("layers", "bounds", "probe")
-#: Relative excess of a bound over another that is rounding and no contradiction.
-ROUNDING = 1e-5
+#: Relative excess of a bound over another that is rounding and no contradiction; the engine counts from 1e-5.
+ROUNDING = 2e-5
 #: Contradictions that a warning tells one by one.
 MOST_TOLD = 3
 
@@ -373,6 +373,7 @@ def rows(source: Source, quantity: Quantity, per: Per) -> list[Row]:
     estimate, upper, lower = newest(source, band_of(quantity), per, len(titles))
     reshaped = newest(source, _BY_KEY["nominal" if per == "block" else "reshaped"], per, len(titles))[0]
     distance = newest(source, per_image(quantity), per, len(titles))[0]
+    contradict = _contradict(upper, estimate, lower)
     found = []
     for index, name in enumerate(titles):
         place = Place(per, index)
@@ -381,7 +382,7 @@ def rows(source: Source, quantity: Quantity, per: Per) -> list[Row]:
         found.append(
             Row(
                 place, name, kind, shape, parameters, is_frozen(layout, place), *band, float(reshaped[index]),
-                float(distance[index]), _contradicts(*band),
+                float(distance[index]), bool(contradict[index]),
             )
         )  # fmt: skip
     return found
@@ -458,18 +459,16 @@ def contradictions(source: Source) -> str:
 
 def _told(found: History, layout: StageLayout, per: Per | None, quantity: Quantity) -> list[str]:
     """For each place of a history that contradicts itself, when and how it last did."""
+    if not len(found.epoch):
+        return []
+    bad = _contradict(found.above, found.value, found.below, powers=per is None)
     told = []
-    for index in range(found.value.shape[1] if len(found.value) else 0):
-        bands = zip(found.above[:, index], found.value[:, index], found.below[:, index], strict=True)
-        check = _contradicts if per is not None else _powers_contradict
-        bad = [row for row, band in enumerate(bands) if check(*map(float, band))]
-        if not bad:
-            continue
-        row = bad[-1]
+    for index in np.flatnonzero(bad.any(0)):
+        row = int(np.flatnonzero(bad[:, index])[-1])
         upper, estimate, lower = (
             readable(float(values[row, index])) for values in (found.above, found.value, found.below)
         )
-        place = "log10 of the whole network" if per is None else place_title(layout, Place(per, index))
+        place = "log10 of the whole network" if per is None else place_title(layout, Place(per, int(index)))
         alone = " alone" if quantity is UNFOLDED else ""
         told.append(
             f"{place}{alone}, step {found.step[row]:,}: upper bound {upper}, estimate {estimate}, lower bound {lower}"
@@ -477,16 +476,18 @@ def _told(found: History, layout: StageLayout, per: Per | None, quantity: Quanti
     return told
 
 
-def _contradicts(upper: float, estimate: float, lower: float) -> bool:
-    """Whether upper >= estimate >= lower fails by more than rounding; unknown values contradict nothing."""
-    known = [value for value in (upper, estimate, lower) if math.isfinite(value)]
-    return any(below > above * (1 + ROUNDING) for above, below in zip(known, known[1:], strict=False))
+def _contradict(
+    upper: np.ndarray, estimate: np.ndarray, lower: np.ndarray, *, powers: bool = False
+) -> np.ndarray:
+    """Whether upper >= estimate >= lower fails by more than rounding, [...]; unknown values contradict nothing.
 
-
-def _powers_contradict(upper: float, estimate: float, lower: float) -> bool:
-    """The same of logarithms to base 10."""
-    highest = max((value for value in (upper, estimate, lower) if math.isfinite(value)), default=0.0)
-    return _contradicts(*(10.0 ** (value - highest) for value in (upper, estimate, lower)))
+    Args:
+        powers: the values are logarithms to base 10.
+    """
+    highest = upper + math.log10(1 + ROUNDING) if powers else upper * (1 + ROUNDING)
+    middle = estimate + math.log10(1 + ROUNDING) if powers else estimate * (1 + ROUNDING)
+    found: np.ndarray = (estimate > highest) | (lower > highest) | (lower > middle)
+    return found
 
 
 # comparing --------------------------------------------------------------------------------------------------

@@ -401,7 +401,7 @@ class MainWindow(QMainWindow):
             self.examples.show_run(self.live.data, self.live.stage)
 
     def _data_changed(self, run_id: str) -> None:
-        if run_id == self._compared:
+        if run_id == self._compared and self.layers.other is not self.bridge.data(run_id):
             self._compare(run_id)
         shown = {page.data.info.id for page in self._plotting if page.data is not None}
         if run_id in shown or run_id == self._compared:

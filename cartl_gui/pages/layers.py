@@ -571,7 +571,8 @@ class LayersPage(QWidget):
         self.log.setChecked(on)
         self._is_writing = False
         for panel in (self.map, self.second_map, self.band):
-            panel.set_log(on)
+            if panel.log_button.isChecked() != on:
+                panel.set_log(on)
 
     # what the user does --------------------------------------------------------------------------------
     def show_insight(self, insight: Insight) -> None:

@@ -111,18 +111,16 @@ class HeatMap(LayerPanel):
         if not question.as_difference:
             return f"{run}: {what}", per
         other = question.other.data.info.name
-        return (
-            f"log10 of {run} / {other}" if self.log_button.isChecked() else f"{run} − {other}"
-        ) + f": {what}", per
+        how = f"log10 of {run} / {other}" if self.log_button.isChecked() else f"{run} − {other}"
+        return f"{how}: {what}", per
 
     def nothing_text(self, source: Source) -> str:
         """What the plot says while it is empty."""
-        if (
-            self._is_difference()
-            and view.history(source, self.question.quantity, self.question.per).is_known()
-        ):
-            return f"Nothing to compare: {self.question.other.data.info.name} has no such measurement of these {self.question.per}s."
-        return view.nothing_text(source, self.question.quantity)
+        quantity, per, other = self.question.quantity, self.question.per, self.question.other
+        if other is not None and self._is_difference() and view.history(source, quantity, per).is_known():
+            name = other.data.info.name
+            return f"Nothing to compare: {name} has no such measurement of these {per}s."
+        return view.nothing_text(source, quantity)
 
     def _is_difference(self) -> bool:
         return self.question.as_difference and self.question.other is not None

@@ -53,8 +53,10 @@ class LayerPanel(PlotPanel):
 
     def name_axis(self, side: Literal["left", "bottom"], text: str) -> None:
         """Write beside an axis; pyqtgraph puts a new text into the middle only when the axis is resized."""
-        self.plot.setLabel(side, text)
-        self.plot.getAxis(side).resizeEvent(None)
+        axis = self.plot.getAxis(side)
+        if axis.labelText != text:
+            self.plot.setLabel(side, text)
+            axis.resizeEvent(None)
 
     def name_time(self, epochs: float, remark: str = "") -> None:
         """Write below a time axis, with a remark beside; few epochs are counted in whole ones, none needs no numbers."""
@@ -78,8 +80,13 @@ class LayerPanel(PlotPanel):
         if question == self.question:
             return
         before, self.question = self.question, question
-        stays = all(getattr(before, name) == getattr(question, name) for name in self.framing)
+        stays = self._frame_of(before) == self._frame_of(question)
         self._seen = (*self._seen[:2], None) if stays and self._seen is not None else None
+
+    def _frame_of(self, question: Question) -> list[object]:
+        """What has to change before everything is shown again; new measurements of the other run are no reason."""
+        other = question.other and (question.other.data, question.other.stage)
+        return [other if name == "other" else getattr(question, name) for name in self.framing]
 
     def show_same(self, other: PlotPanel) -> None:
         """Show what another plot of this kind shows."""
