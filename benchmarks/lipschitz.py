@@ -340,6 +340,7 @@ def _subject(path: Path, options: argparse.Namespace) -> Subject:
     place_on(model, device)
     order = torch.randperm(len(domain.test), generator=generator("cpu", 0, "inspection", "images"))
     chosen = domain.test.subset(order[: options.images]).to(device)
+    print(f"{path}: {network.title}, {len(chosen)} test images of {domain.title}\n", flush=True)
     attacked = {}
     for epsilon in options.epsilon:
         for steps in ATTACK_STEPS:
@@ -349,7 +350,6 @@ def _subject(path: Path, options: argparse.Namespace) -> Subject:
             attacked[f"PGD-{steps} {format_ratio(epsilon)}"] = verdict.adversarial
     graph = trace(model, images[:1])
     needed = dict.fromkeys((*map(Variant, range(len(graph.layers))), *variants(graph)))
-    print(f"{path}: {network.title}, {len(images)} test images of {domain.title}\n")
     return Subject(model, graph, {key: folded_map(graph, key) for key in needed}, images, attacked)
 
 
