@@ -49,7 +49,7 @@ class InspectionConfig(Settings):
     live_share: float = setting(
         0.01, "Share of the time",
         "Largest share of the training time for distances and Lipschitz bounds; the interval of the bounds follows from "
-        "it. Distances come at the end of each epoch anyhow, bounds after the last step too. 0 measures none between.",
+        "it. Distances come at the end of each epoch anyhow, bounds before the first step and after the last. 0: no others.",
         ge=0, le=0.5,
     )  # fmt: skip
     examples: int = setting(

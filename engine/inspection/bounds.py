@@ -127,7 +127,7 @@ class BoundsMeter:
         }
         changed = [variant for variant, found in maps.items() if not self._is_known(variant, found)]
         done = 0
-        for group in [changed] if care == "live" else _of_one_shape(changed, maps):
+        for group in _of_one_shape(changed, maps):
             each_step(done / max(1, len(changed)))
             self._look(group, maps, care)
             done += len(group)
@@ -147,8 +147,6 @@ class BoundsMeter:
         )
 
     def _look(self, group: Sequence[Variant], maps: Mapping[Variant, Convolution], care: Care) -> None:
-        if not group:
-            return
         convolutions = [maps[variant] for variant in group]
         starts = [self._starts.get(variant) for variant in group]
         certified = upper_bounds(convolutions)

@@ -43,10 +43,13 @@ class LiveBounds:
         share: largest share 0..1 of the training time; 0 for none before the end.
         seed: of the run.
         stage: names the random numbers.
+        check: called while bounds are measured; may raise to end it.
     """
 
-    def __init__(self, share: float, *, seed: int, stage: StageName) -> None:
-        self._share, self._seed, self._stage = share, seed, stage
+    def __init__(
+        self, share: float, *, seed: int, stage: StageName, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._share, self._seed, self._stage, self._check = share, seed, stage, check
         self._meter = BoundsMeter(generator("cpu", seed, stage, "bounds"))
         self._spent, self._cost, self._step = 0.0, 0.0, 0
 
@@ -68,7 +71,7 @@ class LiveBounds:
             model: on its device.
             pairs: at least one pair of images.
             step: steps taken so far.
-            seconds: time trained so far.
+            seconds: time trained so far. What is measured before the first step is not counted.
 
         Returns:
             One row of the table of bounds, but for step and epoch.
@@ -76,18 +79,21 @@ class LiveBounds:
         began = time.perf_counter()
         few = pairs.first(PAIRS)
         graph = trace(model, few.images[:1])
-        row = self._meter.measure(model, graph, few.images, few.adversarial, batch_size=PAIRS)
+        row = self._meter.measure(
+            model, graph, few.images, few.adversarial, batch_size=PAIRS,
+            each_step=lambda share: self._check(),
+        )  # fmt: skip
         distance = np.full(len(graph.blocks), np.nan)
         if few.are_trained_on:
             nodes = [block.end for block in graph.blocks]
             found = measure_pairs(model, few.images, few.adversarial, nodes=nodes, batch_size=PAIRS)
             distance = mean_and_spread(found.distance)[0]
         self._cost = time.perf_counter() - began
-        self._spent += self._cost
+        self._spent += self._cost if step else 0.0
         return row | self._about(step, seconds) | {"batch_distance": distance[None]}
 
     def conclude(
-        self, model: BlockwiseModel, pairs: Pairs, *, step: int, seconds: float, check: Callable[[], None]
+        self, model: BlockwiseModel, pairs: Pairs, *, step: int, seconds: float
     ) -> dict[str, np.ndarray]:
         """Measure after the last step, with all pairs and as exactly as on demand; its time is not counted as live.
 
@@ -95,13 +101,12 @@ class LiveBounds:
 
         Args:
             model, pairs, step, seconds: as for `sample`.
-            check: called in between; may raise to end it.
         """
         meter = BoundsMeter(generator("cpu", self._seed, self._stage, "last bounds"))
         graph = trace(model, pairs.images[:1])
         row = meter.measure(
             model, graph, pairs.images, pairs.adversarial, batch_size=BATCH, care="closing",
-            each_step=lambda share: check(),
+            each_step=lambda share: self._check(),
         )  # fmt: skip
         return row | self._about(step, seconds) | {"batch_distance": np.full((1, len(graph.blocks)), np.nan)}
 

@@ -121,6 +121,8 @@ class Trainer:
         self._began = time.monotonic()
         try:
             self._inspect_if_due()
+            if not self.step and not self.rows["bounds"]:
+                self.observer.begin(self.watched, self.step, self._epochs())
             while self.step < self.total_steps and not self.selection.exhausted:
                 self._epoch()
             self._flush()

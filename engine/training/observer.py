@@ -41,7 +41,7 @@ class Observer:
     ) -> None:  # fmt: skip
         self.probe, self.inspection = probe, inspection
         self._control, self._record, self._show = control, record, show
-        self._bounds = LiveBounds(inspection.live_share, seed=seed, stage=stage)
+        self._bounds = LiveBounds(inspection.live_share, seed=seed, stage=stage, check=control.check)
         # What the training's attack, and that of the probe, changed last; and what was found on the probe's images.
         self._batch: Pairs | None = None
         self._pairs: Pairs | None = None
@@ -67,6 +67,15 @@ class Observer:
         self._record("layers", _at(step, epoch) | self._layers)
         return verdict
 
+    def begin(self, model: BlockwiseModel, step: int, epoch: float) -> None:
+        """Measure the bounds before the first step, so that there is something to compare with.
+
+        Raises:
+            Interrupted: the run was asked to pause or stop; nothing is recorded then.
+        """
+        row = self._bounds.sample(model, self._probed(model), step=step, seconds=0.0)
+        self._record("bounds", _at(step, epoch) | row)
+
     def is_due(self, seconds: float) -> bool:
         """Whether bounds fit into their share of the time by now; `seconds` is the time trained so far."""
         return (self._batch or self._pairs) is not None and self._bounds.is_due(seconds)
@@ -86,10 +95,7 @@ class Observer:
         """
         if self._concluded:
             return
-        if self._pairs is None:
-            self._compare(model, *self.probe.look(model, self._control))
-        assert self._pairs is not None
-        row = self._bounds.conclude(model, self._pairs, step=step, seconds=seconds, check=self._control.check)
+        row = self._bounds.conclude(model, self._probed(model), step=step, seconds=seconds)
         self._record("bounds", _at(step, epoch) | row)
         self._record("profile", profile_table(self._layers, row))
         for table, columns in self._images.items():
@@ -104,6 +110,13 @@ class Observer:
         """Go on from what `state` returned."""
         self._bounds.load_state(state["bounds"])
         self._concluded = bool(state["concluded"])
+
+    def _probed(self, model: BlockwiseModel) -> Pairs:
+        """The probe's images as they were attacked last; attacked now if the training went on since."""
+        if self._pairs is None:
+            self._compare(model, *self.probe.look(model, self._control))
+        assert self._pairs is not None
+        return self._pairs
 
     def _compare(self, model: BlockwiseModel, images: Tensor, verdict: Verdict) -> None:
         """Compare clean and adversarial features, and show the images behind the numbers."""

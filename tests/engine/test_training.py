@@ -104,8 +104,8 @@ def test_that_measuring_never_changes_training(name: str, monkeypatch: pytest.Mo
         assert np.array_equal(recorded.column("steps", column), often.column("steps", column)), column
     assert recorded.column("layers", "step").tolist() == [0, 3, 6]
     assert often.column("layers", "step").tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert recorded.column("bounds", "step").tolist() == [6]
-    assert often.column("bounds", "step").tolist() == [1, 2, 4, 5, 6]
+    assert recorded.column("bounds", "step").tolist() == [0, 6]
+    assert often.column("bounds", "step").tolist() == [0, 1, 2, 4, 5, 6]
 
 
 class PauseAfterOneStep(RunControl):
@@ -182,7 +182,7 @@ def test_that_rows_tell_every_step_epoch_and_look(name: str) -> None:
         "steps": 6,
         "epochs": 2,
         "layers": 3,
-        "bounds": 1,
+        "bounds": 2,
         "profile": 10,
         "probe": 5,
         "examples": 3,
