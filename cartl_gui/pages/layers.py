@@ -441,7 +441,7 @@ class LayersPage(QWidget):
         self._name.setText(data.info.name)
         self._state.setText("full analysis" if data.is_inspection else words.STATE_WORDS[data.info.state])
         layout = source.layout
-        about = [layout.probe or layout.title, view.pace(source)] if layout is not None else []
+        about = [view.pace(source), layout.probe or layout.title] if layout is not None else []
         self._about.setText("  ·  ".join(filter(None, about)))
         self._about.setToolTip("\n".join(filter(None, [layout.title if layout else "", *about])))
         self.back_button.setVisible(data.is_inspection)

@@ -48,7 +48,7 @@ ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 NUMBER, NAME, BAND, UPPER, ESTIMATE, LOWER, DISTANCE, RESHAPED, TRAINED, KIND, SHAPE, PARAMETERS = range(12)
 #: Most pixels that a name gets.
 _LONGEST_NAME = 150
-_WIDTHS = (34, 96, 84, 58, 68, 58, 72, 76, 72, 80, 170, 92)
+_WIDTHS = (34, 96, 72, 56, 68, 56, 72, 76, 72, 80, 170, 92)
 _RIGHT = {NUMBER, UPPER, ESTIMATE, LOWER, DISTANCE, RESHAPED, PARAMETERS}
 _FACTS = {True: "frozen", False: "trained", None: ""}
 

@@ -153,7 +153,7 @@ class HeatMap(LayerPanel):
     def _draw(self, others: np.ndarray) -> None:
         difference = self._is_difference()
         log = self.log_button.isChecked() and not difference
-        edges = column_edges(self._history.epoch)
+        edges = self._edges()
         shown = scaled(self._values, log=log)
         if len(edges) > 2 and np.ptp(np.diff(edges)) > 1e-6 * (edges[-1] - edges[0]):
             positions = np.linspace(edges[0], edges[-1], _WIDTH, endpoint=False)
@@ -174,6 +174,10 @@ class HeatMap(LayerPanel):
         self._show_frame(edges)
         self.name_time(self._epochs, self.remark())
         self.settle()
+
+    def _edges(self) -> np.ndarray:
+        """[T + 1] borders of the columns, none of them far before the first epoch or after the last."""
+        return np.clip(column_edges(self._history.epoch), -0.5, self._epochs + 0.5)
 
     def _colour(self) -> None:
         names = _DARK if self.colours.name == "dark" else _LIGHT
@@ -226,8 +230,7 @@ class HeatMap(LayerPanel):
 
     def place_axes(self) -> tuple[float, float, float, float]:
         """All epochs, all blocks or layers."""
-        epochs = self._history.epoch
-        left = float(column_edges(epochs)[0]) if len(epochs) else 0.5
+        left = float(self._edges()[0]) if len(self._history.epoch) else 0.5
         return min(0.5, left), self._epochs + 0.5, 0.5, max(self._values.shape[1], 1) + 0.5
 
     def describe(self, position: float, height: float) -> str:

@@ -155,6 +155,18 @@ def test_that_bounds_measured_at_uneven_steps_lie_at_their_epochs(page: LayersPa
         assert np.allclose(image[:, column], upper[row])
 
 
+def test_that_no_column_lies_before_the_first_epoch(page: LayersPage, data: RunData) -> None:
+    seldom = RunData(data.info)
+    seldom.start_stage(data.layouts[STAGE])
+    rows = {name: values[[0, 4]].copy() for name, values in data.columns(STAGE, "bounds").items()}
+    rows["epoch"][:] = [0.1, 12.0]
+    seldom.add_rows(RowsAdded("old", STAGE, "bounds", rows))
+    page.show_run(seldom)
+    box = page.map.image.mapRectToParent(page.map.image.boundingRect())
+    assert (box.left(), box.right()) == pytest.approx((-0.5, 12.5))
+    assert page.map.view.viewRange()[0] == pytest.approx([-0.5, 12.5])
+
+
 def test_that_table_map_and_curve_follow_one_selection(qtbot: QtBot, page: LayersPage, data: RunData) -> None:
     table = page.table.table
     table.setFocus()
@@ -294,7 +306,7 @@ def test_that_the_histogram_counts_flipped_and_other_images_and_marks_the_select
 def test_that_the_header_says_what_was_measured_and_what_it_costs(page: LayersPage) -> None:
     assert (
         page._about.text()
-        == "PGD-7, Linf 16/255, on 128 held-out images  ·  bounds every 100 steps, 0.7 % of the time"
+        == "bounds every 100 steps, 0.7 % of the time  ·  PGD-7, Linf 16/255, on 128 held-out images"
     )
     assert page._name.text() == "old-at"
 
@@ -798,9 +810,9 @@ def test_that_the_page_follows_a_run_while_it_computes(window: MainWindow, sessi
     session.step(16)
     drain(window)
     assert len(window.layers.map.series()["epoch"]) == 1
-    assert window.layers._about.text().endswith("bounds measured once")
+    assert window.layers._about.text().startswith("bounds measured once")
     session.step(16)
     drain(window)
     assert list(window.layers.map.series()["epoch"]) == [1, 2]
-    assert window.layers._about.text().endswith("bounds every 20 steps, 0.7 % of the time")
+    assert window.layers._about.text().startswith("bounds every 20 steps, 0.7 % of the time")
     assert not window.commands.actions["inspect_run"].isEnabled(), "the run has no weights yet"
