@@ -57,9 +57,7 @@ TITLE = "CARTL Workbench"
 REDRAW_MS = 25
 DEMO = "demo"
 #: What helps where a file does not tell enough.
-DESCRIBE = (
-    "What a file does not say can be put into the form: File, Attack a checkpoint file… Then inspect the file again."
-)
+DESCRIBE = "What a file does not say can be put into the form: File, Attack a checkpoint file… Then inspect the file again."
 #: Beginning of the keys under which analysed networks are offered for comparison; no run's id begins so.
 ANALYSED = "analysed:"
 

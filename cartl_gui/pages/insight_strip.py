@@ -87,6 +87,7 @@ class InsightStrip(QFrame):
         self._first.linkActivated.connect(self._activated)
         inner = QWidget()
         inner.setObjectName("clear")
+        inner.setMinimumSize(1, 1)  # else it is as high as its sentences would be in their narrowest form
         self._column = QVBoxLayout(inner)
         self._column.setContentsMargins(0, 0, 4, 0)
         self._column.setSpacing(_GAP)
@@ -153,8 +154,8 @@ class InsightStrip(QFrame):
         if not self.toggle.isChecked():
             return
         width = max(60, self.width() - self.toggle.sizeHint().width() - 36)
-        heights = [sentence.heightForWidth(width) for sentence in self._sentences[: len(self.insights)]]
-        self._scroll.setFixedHeight(min(self._room, sum(heights) + _GAP * len(heights) + 4))
+        wanted = self._column.heightForWidth(width) + 2 * self._scroll.frameWidth() + _GAP
+        self._scroll.setFixedHeight(min(self._room, wanted))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Fit the height to the new width."""
