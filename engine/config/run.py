@@ -46,10 +46,15 @@ class InspectionConfig(Settings):
         "run's attack.",
         unit="input units", ge=0, le=1, advanced=True,
     )  # fmt: skip
+    bounds: bool = setting(
+        True, "Lipschitz bounds",
+        "Bound the Lipschitz constants of layers, blocks and network: before the first step, between steps within a share "
+        "of the time, and with more care after the last step.",
+    )  # fmt: skip
     live_share: float = setting(
         0.01, "Share of the time",
-        "Largest share of the training time for distances and Lipschitz bounds; the interval of the bounds follows from "
-        "it. Distances come at the end of each epoch anyhow, bounds before the first step and after the last. 0: no others.",
+        "Largest share of the training time for distances and bounds; the interval of the bounds follows from it. Distances "
+        "come at the end of each epoch anyhow. 0 measures no bounds between the first step and the last.",
         ge=0, le=0.5,
     )  # fmt: skip
     examples: int = setting(

@@ -99,7 +99,5 @@ def probe_attack(config: RunConfig, epsilon: float = 0.0) -> AttackConfig:
         None,
     )
     inspection = config.inspection
-    radius = (
-        epsilon or inspection.probe_epsilon or (trained_for or config.attack or AttackConfig()).epsilon
-    )
+    radius = epsilon or inspection.probe_epsilon or (trained_for or config.attack or AttackConfig()).epsilon
     return AttackConfig(epsilon=radius, step_size=radius * STEP_SHARE, steps=inspection.probe_steps)

@@ -159,9 +159,10 @@ def profile_table(
     """The last rows of the tables of layers and bounds as curves over the weighted layers.
 
     Args:
-        layers, bounds: the tables, each with one row at least.
+        layers, bounds: the tables; bounds may be empty, they are unknown then.
     """
     names = ("distance", "distance_errors", "relative_distance", "relative_distance_errors")
     table = {name: layers[f"layer_{name}"][-1] for name in names}
-    table |= {name: bounds[f"layer_{name}"][-1] for name in ("upper", "estimate", "lower")}
+    unknown = np.full((1, len(table["distance"])), np.nan)
+    table |= {name: bounds.get(f"layer_{name}", unknown)[-1] for name in ("upper", "estimate", "lower")}
     return table | {"layer_number": np.arange(1, len(table["distance"]) + 1)}

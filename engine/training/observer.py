@@ -41,7 +41,9 @@ class Observer:
     ) -> None:  # fmt: skip
         self.probe, self.inspection = probe, inspection
         self._control, self._record, self._show = control, record, show
-        self._bounds = LiveBounds(inspection.live_share, seed=seed, stage=stage, check=control.check)
+        self._bounds = LiveBounds(
+            inspection.live_share if inspection.bounds else 0.0, seed=seed, stage=stage, check=control.check
+        )
         # What the training's attack, and that of the probe, changed last; and what was found on the probe's images.
         self._batch: Pairs | None = None
         self._pairs: Pairs | None = None
@@ -73,8 +75,9 @@ class Observer:
         Raises:
             Interrupted: the run was asked to pause or stop; nothing is recorded then.
         """
-        row = self._bounds.sample(model, self._probed(model), step=step, seconds=0.0)
-        self._record("bounds", _at(step, epoch) | row)
+        if self.inspection.bounds:
+            row = self._bounds.sample(model, self._probed(model), step=step, seconds=0.0)
+            self._record("bounds", _at(step, epoch) | row)
 
     def is_due(self, seconds: float) -> bool:
         """Whether bounds fit into their share of the time by now; `seconds` is the time trained so far."""
@@ -95,8 +98,10 @@ class Observer:
         """
         if self._concluded:
             return
-        row = self._bounds.conclude(model, self._probed(model), step=step, seconds=seconds)
-        self._record("bounds", _at(step, epoch) | row)
+        pairs, row = self._probed(model), {}
+        if self.inspection.bounds:
+            row = self._bounds.conclude(model, pairs, step=step, seconds=seconds)
+            self._record("bounds", _at(step, epoch) | row)
         self._record("profile", profile_table(self._layers, row))
         for table, columns in self._images.items():
             self._record(table, columns)

@@ -21,7 +21,7 @@ seed = 3
 model = { name = "wide_resnet", depth = 10, widen_factor = 1 }
 source = { name = "letters", image_size = 16, train_size = 64, validation_size = 16, test_size = 32 }
 target = { name = "digits", image_size = 16, train_size = 64, validation_size = 16, test_size = 32 }
-inspection = { probe_size = 16 }
+inspection = { probe_size = 16, live_share = 0 }
 machine = { device = "cpu", threads = 1 }
 pretraining = { epochs = 1, batch_size = 32, attack = { steps = 1 } }
 finetuning = { epochs = 1, batch_size = 32, num_finetuned_blocks = 3 }

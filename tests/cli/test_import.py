@@ -22,6 +22,7 @@ name = "transferred"
 start_from = "{start}"
 target = {{ name = "digits", image_size = 16, train_size = 40, validation_size = 16, test_size = 32 }}
 machine = {{ device = "cpu", threads = 1 }}
+inspection = {{ bounds = false }}
 finetuning = {{ method = "vanilla", epochs = 1, batch_size = 20, num_finetuned_blocks = 2 }}
 """
 

@@ -26,7 +26,7 @@ model = { depth = 10, widen_factor = 1 }
 source = { name = "letters", image_size = 16, train_size = 78, validation_size = 26, test_size = 26 }
 target = { name = "digits", image_size = 16, train_size = 60, validation_size = 20, test_size = 40 }
 machine = { threads = 1, device = "cpu" }
-inspection = { live_share = 0 }
+inspection = { bounds = false }
 [[runs]]
 name = "chain"
 [runs.pretraining]

@@ -270,7 +270,7 @@ def test_that_a_profile_is_the_newest_row_of_the_last_stage_trained(tmp_path: Pa
                     file.append(stage, table.name, columns)  # type: ignore[arg-type]
     profile = read_profile(run)
     assert profile is not None and profile.layout.stage == "finetuning"
-    assert profile.probe == PROBE.replace("128", "2"), "distances are of the images in the table of the probe"
+    assert profile.probe == PROBE
     for name, values in {**newest, "log10_upper": [5.0], "cka": [9.0] * N}.items():
         assert profile.values[name] == pytest.approx(np.array(values))
 

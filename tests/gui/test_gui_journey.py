@@ -28,7 +28,7 @@ model = { name = "wide_resnet", depth = 10, widen_factor = 1 }
 source = { name = "letters", image_size = 8, train_size = 104, validation_size = 26, test_size = 26 }
 target = { name = "digits", image_size = 8, train_size = 60, validation_size = 20, test_size = 20 }
 machine = { device = "cpu", threads = 1 }
-inspection = { probe_size = 16 }
+inspection = { probe_size = 16, bounds = false }
 [defaults.pretraining]
 epochs = 2
 attack = { epsilon = "8/255", step_size = "4/255", steps = 1 }

@@ -315,6 +315,7 @@ model = { depth = 10 }
 source = { name = "letters", image_size = 8, train_size = 52, test_size = 26 }
 target = { name = "digits", image_size = 8, train_size = 40, test_size = 20 }
 machine = { device = "cpu", threads = 1 }
+inspection = { bounds = false }
 [defaults.pretraining]
 epochs = 1
 attack = { epsilon = "8/255", step_size = "4/255", steps = 1 }
