@@ -270,13 +270,24 @@ def test_that_the_window_starts_where_there_is_a_display(
 def test_that_the_checks_end_with_pytest_and_that_one_failure_fails_them_all(
     setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert [name for name, _ in setup.CHECKS] == [
-        "ruff check", "ruff format --check", "mypy", "lint-imports", "pytest"
-    ]  # fmt: skip
-    checks = (("first", ("-c", "raise SystemExit(3)")), ("last", ("-c", "print('2 passed')")))
-    monkeypatch.setattr(setup, "CHECKS", checks)
-    assert setup.run_checks(Path(sys.executable)) == 1
-    written = capfd.readouterr()
-    assert "2 passed" in written.out and written.err.endswith("Failed: first\n")
-    monkeypatch.setattr(setup, "CHECKS", checks[1:])
-    assert setup.run_checks(Path(sys.executable)) == 0
+    assert [name for name, _ in setup.CHECKS] == ["ruff check", "ruff format --check", "mypy", "lint-imports"]
+    assert all(arguments[:2] == ("-m", "pytest") for _, arguments in setup.TESTS)
+    fails, passes = ("-c", "raise SystemExit(3)"), ("-c", "print('2 passed')")
+
+    def outcome(checks: list[tuple[str, ...]], tests: list[tuple[str, ...]]) -> tuple[int, str, str]:
+        for kind, given in (("CHECKS", checks), ("TESTS", tests)):
+            named = tuple((f"{kind} {number}", arguments) for number, arguments in enumerate(given))
+            monkeypatch.setattr(setup, kind, named)
+        code = setup.run_checks(Path(sys.executable))
+        written = capfd.readouterr()
+        return code, written.out, written.err.splitlines()[-1]
+
+    assert outcome([fails, passes], [passes]) == (1, "2 passed\n2 passed\n", "Failed: CHECKS 0")
+    assert outcome([], [fails, passes]) == (1, "2 passed\n", "Failed: TESTS 0")
+    assert outcome([passes], [passes, passes])[:2] == (0, "2 passed\n" * 3)
+
+
+def test_that_the_two_halves_of_the_tests_are_all_tests(setup: ModuleType) -> None:
+    (_, others), (_, engine) = setup.TESTS
+    assert {f"--ignore={folder}" for folder in engine[2:]} == set(others[2:])
+    assert all((setup.ROOT / folder).is_dir() for folder in engine[2:])
