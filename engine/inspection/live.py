@@ -51,16 +51,22 @@ class LiveBounds:
     ) -> None:
         self._share, self._seed, self._stage, self._check = share, seed, stage, check
         self._meter = BoundsMeter(generator("cpu", seed, stage, "bounds"))
-        self._spent, self._cost, self._step = 0.0, 0.0, 0
+        self._spent, self._aside, self._cost, self._step = 0.0, 0.0, 0.0, 0
 
-    def add(self, seconds: float) -> None:
-        """Count the time that distances took within the share too; it is the first guess at what bounds take."""
+    def add(self, seconds: float, *, aside: float) -> None:
+        """Count what a look at the probe took.
+
+        Args:
+            seconds: for distances, which count within the share; the first guess at what bounds take.
+            aside: for everything, the attack that gives the robust accuracy included; it is no time trained.
+        """
         self._spent += seconds
+        self._aside += aside
         self._cost = self._cost or seconds
 
     def is_due(self, seconds: float) -> bool:
-        """Whether a sample fits into the share by now; `seconds` is the time trained so far."""
-        return self._cost > 0 and self._spent + self._cost <= self._share * seconds
+        """Whether a sample fits into the share by now; `seconds` is the time since the training began."""
+        return self._cost > 0 and self._spent + self._cost <= self._share * (seconds - self._aside)
 
     def sample(
         self, model: BlockwiseModel, pairs: Pairs, *, step: int, seconds: float
@@ -71,7 +77,7 @@ class LiveBounds:
             model: on its device.
             pairs: at least one pair of images.
             step: steps taken so far.
-            seconds: time trained so far. What is measured before the first step is not counted.
+            seconds: time since the training began. What is measured before the first step is not counted.
 
         Returns:
             One row of the table of bounds, but for step and epoch.
@@ -112,13 +118,15 @@ class LiveBounds:
 
     def state(self) -> dict[str, Any]:
         """What a training that goes on needs: plain values."""
-        return {"spent": self._spent, "cost": self._cost, "step": self._step}
+        return {"spent": self._spent, "aside": self._aside, "cost": self._cost, "step": self._step}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self._spent, self._cost, self._step = float(state["spent"]), float(state["cost"]), int(state["step"])
+        self._spent, self._aside = float(state["spent"]), float(state["aside"])
+        self._cost, self._step = float(state["cost"]), int(state["step"])
 
     def _about(self, step: int, seconds: float) -> dict[str, np.ndarray]:
         interval, self._step = step - self._step, step
-        share = self._spent / seconds if seconds > 0 else 0.0
+        trained = seconds - self._aside
+        share = self._spent / trained if trained > 0 else 0.0
         return {"interval": np.array([interval]), "live_share": np.array([share])}

@@ -62,10 +62,12 @@ class Observer:
         Raises:
             Interrupted: the run was asked to pause or stop; nothing is recorded then.
         """
-        images, verdict = self.probe.look(model, self._control)
         began = time.perf_counter()
+        images, verdict = self.probe.look(model, self._control)
+        attacked = time.perf_counter()
         self._compare(model, images, verdict)
-        self._bounds.add(time.perf_counter() - began)
+        ended = time.perf_counter()
+        self._bounds.add(ended - attacked, aside=ended - began)
         self._record("layers", _at(step, epoch) | self._layers)
         return verdict
 
@@ -80,7 +82,7 @@ class Observer:
             self._record("bounds", _at(step, epoch) | row)
 
     def is_due(self, seconds: float) -> bool:
-        """Whether bounds fit into their share of the time by now; `seconds` is the time trained so far."""
+        """Whether bounds fit into their share of the time by now; `seconds` is the time since the training began."""
         return (self._batch or self._pairs) is not None and self._bounds.is_due(seconds)
 
     def sample(self, model: BlockwiseModel, step: int, epoch: float, *, seconds: float) -> None:

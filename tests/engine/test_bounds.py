@@ -147,15 +147,15 @@ def test_that_only_what_changed_is_bounded_again(pairs, monkeypatch: pytest.Monk
 def test_that_samples_keep_to_their_share_of_the_time(pairs) -> None:
     live = LiveBounds(0.01, seed=0, stage="pretraining")
     assert not live.is_due(1e9), "nothing is known about the cost yet"
-    live.add(2.0)
-    assert not live.is_due(399)
-    assert live.is_due(400), "as long again for the sample as for the distances"
+    live.add(2.0, aside=30.0)
+    assert not live.is_due(429)
+    assert live.is_due(430), "as long again for the sample as for the distances"
     model = warm(small_model())
-    row = live.sample(model, Pairs(*pairs, are_trained_on=True), step=40, seconds=400)
+    row = live.sample(model, Pairs(*pairs, are_trained_on=True), step=40, seconds=430)
     spent = row["live_share"][0] * 400
     assert row["interval"].tolist() == [40]
     assert spent > 2
-    due = (spent + spent - 2) / 0.01
+    due = (spent + spent - 2) / 0.01 + 30
     assert live.is_due(due * 1.001)
     assert not live.is_due(due * 0.999)
     assert np.isfinite(row["batch_distance"]).all()
@@ -164,5 +164,5 @@ def test_that_samples_keep_to_their_share_of_the_time(pairs) -> None:
     assert resumed.state() == live.state()
     assert np.isnan(live.sample(model, Pairs(*pairs), step=60, seconds=300)["batch_distance"]).all()
     off = LiveBounds(0.0, seed=0, stage="pretraining")
-    off.add(1e-9)
+    off.add(1e-9, aside=0.0)
     assert not off.is_due(1e9)
