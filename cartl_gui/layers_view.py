@@ -540,7 +540,7 @@ def _moments(epochs: np.ndarray, others: np.ndarray) -> list[int | None]:
 
 # sentences --------------------------------------------------------------------------------------------------
 def pace(source: Source) -> str:
-    """How often bounds are measured and what it costs: "bounds every 40 steps, 0.7 % of the time"; "" if never."""
+    """How often bounds are measured and what it costs: "bounds every 40 steps, with distances 0.7 % of the time"; "" if never."""
     columns = source.data.columns(source.stage, "bounds")
     if not columns:
         return ""
@@ -549,7 +549,7 @@ def pace(source: Source) -> str:
         return ""
     if not interval > 0 or len(columns["step"]) == 1:
         return "bounds measured once"
-    cost = f", {percent(share)} of the time" if math.isfinite(share) else ""
+    cost = f", with distances {percent(share)} of the time" if math.isfinite(share) else ""
     return f"bounds every {interval:,.0f} steps{cost}"
 
 

@@ -306,7 +306,7 @@ def test_that_the_histogram_counts_flipped_and_other_images_and_marks_the_select
 def test_that_the_header_says_what_was_measured_and_what_it_costs(page: LayersPage) -> None:
     assert (
         page._about.text()
-        == "bounds every 100 steps, 0.7 % of the time  ·  PGD-7, Linf 16/255, on 128 held-out images"
+        == "bounds every 100 steps, with distances 0.7 % of the time  ·  PGD-7, Linf 16/255, on 128 held-out images"
     )
     assert page._name.text() == "old-at"
 
@@ -814,5 +814,5 @@ def test_that_the_page_follows_a_run_while_it_computes(window: MainWindow, sessi
     session.step(16)
     drain(window)
     assert list(window.layers.map.series()["epoch"]) == [1, 2]
-    assert window.layers._about.text().startswith("bounds every 20 steps, 0.7 % of the time")
+    assert window.layers._about.text().startswith("bounds every 20 steps, with distances 0.7 % of the time")
     assert not window.commands.actions["inspect_run"].isEnabled(), "the run has no weights yet"
