@@ -52,7 +52,7 @@ class InspectionConfig(Settings):
         "of the time, and with more care after the last step.",
     )  # fmt: skip
     live_share: float = setting(
-        0.01, "Share of the time",
+        0.008, "Share of the time",
         "Largest share of the training time for distances and bounds; the interval of the bounds follows from it. Distances "
         "come at the end of each epoch anyhow. 0 measures no bounds between the first step and the last.",
         ge=0, le=0.5,
