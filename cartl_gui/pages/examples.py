@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QButtonGroup,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSplitter,
@@ -18,13 +16,14 @@ from cartl_gui import examples_view as view
 from cartl_gui import theme, words
 from cartl_gui.examples_view import FILTERS, Gallery
 from cartl_gui.pages.epsilon_bar import EpsilonBar
+from cartl_gui.pages.run_head import RunHead
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.mosaic import MosaicPlot
 from cartl_gui.plots.sample_distance import SampleDistancePlot
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
-from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
-from engine.config import STAGE_TITLES, STAGES, StageName
+from cartl_gui.widgets import QuietCombo, WrappedLabel
+from engine.config import STAGE_TITLES, StageName
 from engine.events import ExamplesAttacked
 
 NO_RUN = (
@@ -73,15 +72,9 @@ class ExamplesPage(QWidget):
         self.show_run(None, self.stage)
 
     def _build(self) -> None:
-        self._name = QLabel()
-        font = self._name.font()
-        font.setPointSizeF(font.pointSizeF() * 1.2)
-        font.setBold(True)
-        self._name.setFont(font)
-        self._state = QLabel()
-        self._state.setProperty("role", "chip")
-        self._about = ElidedLabel()
-        self._about.setProperty("role", "muted")
+        self._head = head = RunHead("Show the images of stage")
+        self._name, self._state, self._about = head.name, head.state, head.about
+        self._stages, self.stage_buttons = head.stages, head.stage_buttons
         self.filter = QuietCombo()
         self.filter.setAccessibleName("Which images")
         for shown, title in FILTERS.items():
@@ -94,22 +87,6 @@ class ExamplesPage(QWidget):
         self.count = QLabel()
         self.count.setAccessibleName("Number of flipped images")
         self.mosaic.add_controls(self.filter, self.sort, self.count)
-        self._head = QWidget()
-        row = QHBoxLayout(self._head)
-        row.setContentsMargins(4, 0, 4, 0)
-        row.setSpacing(8)
-        for widget in (self._name, self._state):
-            row.addWidget(widget)
-        row.addWidget(self._about, 1)
-        self._stages = QButtonGroup(self)
-        self.stage_buttons: dict[StageName, QPushButton] = {}
-        for stage in STAGES:
-            button = self.stage_buttons[stage] = QPushButton(STAGE_TITLES[stage])
-            button.setCheckable(True)
-            button.setProperty("stage", stage)
-            button.setAccessibleName(f"Show the images of stage {STAGE_TITLES[stage]}")
-            self._stages.addButton(button)
-            row.addWidget(button)
         self._stages.buttonClicked.connect(self._stage_picked)
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         for panel in self.panels():

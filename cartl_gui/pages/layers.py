@@ -26,6 +26,7 @@ from cartl_gui import theme, words
 from cartl_gui.layers_view import DISTANCE, LIPSCHITZ, QUANTITIES, Quantity, Question, Source
 from cartl_gui.pages.insight_strip import InsightStrip
 from cartl_gui.pages.layers_table import TableCard
+from cartl_gui.pages.run_head import RunHead
 from cartl_gui.plots.band import BandPlot
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.heat_map import HeatMap
@@ -33,8 +34,8 @@ from cartl_gui.plots.histogram import HistogramPlot
 from cartl_gui.plots.layer_panel import LayerPanel
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
-from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
-from engine.config import STAGE_TITLES, STAGES, StageName
+from cartl_gui.widgets import QuietCombo, WrappedLabel
+from engine.config import STAGES, StageName
 from engine.events import InspectionProgress
 from engine.insight import Insight, Per, insights
 
@@ -106,34 +107,11 @@ class LayersPage(QWidget):
         outer.addWidget(self.stack, 1)
 
     def _build_head(self) -> QWidget:
-        self._name = QLabel()
-        font = self._name.font()
-        font.setPointSizeF(font.pointSizeF() * 1.2)
-        font.setBold(True)
-        self._name.setFont(font)
-        self._state = QLabel()
-        self._state.setProperty("role", "chip")
-        self._about = ElidedLabel()
-        self._about.setProperty("role", "muted")
-        self._head = QWidget()
-        row = QHBoxLayout(self._head)
-        row.setContentsMargins(4, 0, 4, 0)
-        row.setSpacing(8)
-        row.addWidget(self._name)
-        row.addWidget(self._state)
-        row.addWidget(self._about, 1)
         self.back_button = QPushButton("Back to the run")
         self.back_button.clicked.connect(self.back_asked)
-        row.addWidget(self.back_button)
-        self._stages = QButtonGroup(self)
-        self.stage_buttons: dict[StageName, QPushButton] = {}
-        for stage in STAGES:
-            button = self.stage_buttons[stage] = QPushButton(STAGE_TITLES[stage])
-            button.setCheckable(True)
-            button.setProperty("stage", stage)
-            button.setAccessibleName(f"Show the layers of stage {STAGE_TITLES[stage]}")
-            self._stages.addButton(button)
-            row.addWidget(button)
+        self._head = head = RunHead("Show the layers of stage", self.back_button)
+        self._name, self._state, self._about = head.name, head.state, head.about
+        self._stages, self.stage_buttons = head.stages, head.stage_buttons
         return self._head
 
     def _build_controls(self) -> QWidget:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QButtonGroup,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSplitter,
@@ -16,13 +14,14 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.pages.attack_page import AttackPage
+from cartl_gui.pages.run_head import RunHead
 from cartl_gui.plots.accuracy import AccuracyPlot
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.run_data import RunData
-from cartl_gui.widgets import ElidedLabel, WrappedLabel
+from cartl_gui.widgets import WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
 
 
@@ -51,30 +50,9 @@ class LivePage(QWidget):
         self.show_run(None)
 
     def _build(self) -> None:
-        self._name = QLabel()
-        font = self._name.font()
-        font.setPointSizeF(font.pointSizeF() * 1.2)
-        font.setBold(True)
-        self._name.setFont(font)
-        self._state = QLabel()
-        self._state.setProperty("role", "chip")
-        self._about = ElidedLabel()
-        self._about.setProperty("role", "muted")
-        self._stages = QButtonGroup(self)
-        head = QHBoxLayout()
-        head.setContentsMargins(4, 0, 4, 0)
-        head.setSpacing(8)
-        head.addWidget(self._name)
-        head.addWidget(self._state)
-        head.addWidget(self._about, 1)
-        self.stage_buttons: dict[StageName, QPushButton] = {}
-        for stage in STAGES:
-            button = self.stage_buttons[stage] = QPushButton(STAGE_TITLES[stage])
-            button.setCheckable(True)
-            button.setProperty("stage", stage)
-            button.setAccessibleName(f"Show stage {STAGE_TITLES[stage]}")
-            self._stages.addButton(button)
-            head.addWidget(button)
+        head = RunHead("Show stage")
+        self._name, self._state, self._about = head.name, head.state, head.about
+        self._stages, self.stage_buttons = head.stages, head.stage_buttons
         self._stages.buttonClicked.connect(self._pick)
         upper, lower = QSplitter(Qt.Orientation.Horizontal), QSplitter(Qt.Orientation.Horizontal)
         for splitter, panels in ((upper, self.training_panels[:2]), (lower, self.training_panels[2:])):
@@ -113,7 +91,7 @@ class LivePage(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
         outer.setSpacing(6)
-        outer.addLayout(head)
+        outer.addWidget(head)
         outer.addWidget(self.stack, 1)
 
     def show_run(self, data: RunData | None) -> None:
