@@ -166,7 +166,7 @@ def _bounds(per: Literal["block", "layer"], prefix: str, what: str) -> Iterator[
     yield Column(f"{prefix}_lower", "f4", "1", f"{what}: lower bound, from pairs of images", per)
 
 
-#: Lipschitz constants (l2 to l2) in eval mode; see `engine.inspection.analysis` for how each is found.
+#: Lipschitz constants (l2 to l2) in eval mode; see `engine.inspection.bounds` for how each is found.
 BOUNDS = Table(
     "bounds",
     (
