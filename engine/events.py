@@ -125,10 +125,30 @@ class AttackResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLabel:
+    """What a user wrote on a run; it changes nothing about the run itself.
+
+    Attributes:
+        title: shown in place of the run's name; empty where it was not renamed.
+        tags: short words, sorted, none twice.
+        star: whether it is marked as important.
+        notes: free text.
+        archived: whether lists leave it out unless asked.
+    """
+
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    star: bool = False
+    notes: str = ""
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """One line of the run list. Times are seconds; `created` is Unix time; `progress` is 0..1 of the whole run.
 
     `parent` is the id of the run whose weights it starts from, empty if there is none in the workspace.
+    `cause` tells failures apart that a program can do something about: "memory" where the device had too little.
     """
 
     id: str
@@ -146,6 +166,13 @@ class RunInfo:
     device: str = ""
     result: AttackResult | None = None
     parent: str = ""
+    label: RunLabel = RunLabel()
+    cause: Literal["", "memory"] = ""
+
+    @property
+    def title(self) -> str:
+        """What lists call it: the name that the user gave it, else that of its settings."""
+        return self.label.title or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +279,13 @@ class RunsListed:
         runs: all of them.
         read_only: says who holds the lock if this process does not.
         questions: what each study asks its results, by title.
+        binned: those in the bin, which are no part of `runs`.
     """
 
     runs: tuple[RunInfo, ...]
     read_only: str = ""
     questions: Mapping[str, tuple[ComparisonConfig, ...]] = field(default_factory=dict)
+    binned: tuple[RunInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +492,109 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """The queue as it is now: ids of the waiting runs in order (without the running one), and whether it is held."""
+
+    order: tuple[str, ...]
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunsBinned:
+    """These runs were moved to the bin; `Session.restore` brings them back, each told by `RunChanged`."""
+
+    runs: tuple[RunInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BinEmptied:
+    """What was in the bin is deleted for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSample:
+    """What the machine was doing at one moment; None where it cannot be told.
+
+    Attributes:
+        time: Unix time in seconds.
+        processor: share 0..1 of all cores that is busy.
+        memory, memory_total: bytes of main memory in use and there are.
+        device: name of the accelerator; empty without one.
+        device_load: share 0..1 of the time that it was computing.
+        device_memory, device_memory_total: bytes of its memory in use, by all programs, and there are.
+        temperature: of the accelerator, else of the processor, in degrees Celsius.
+        disk_free: bytes free where the workspace is.
+    """
+
+    time: float
+    processor: float | None = None
+    memory: int | None = None
+    memory_total: int | None = None
+    device: str = ""
+    device_load: float | None = None
+    device_memory: int | None = None
+    device_memory_total: int | None = None
+    temperature: float | None = None
+    disk_free: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEstimate:
+    """What one run of a study will take.
+
+    Attributes:
+        name, seed: which run.
+        seconds: computing time.
+        memory: bytes of device memory at its peak (of main memory on a CPU); None if it could not be measured.
+        disk: bytes that it leaves on disk.
+    """
+
+    name: str
+    seed: int
+    seconds: float
+    memory: int | None
+    disk: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyEstimated:
+    """Answer to `Session.estimate`, of all runs of a study that have to be made.
+
+    Attributes:
+        runs: one for each.
+        device: where they would be computed.
+        probe_seconds: what measuring took.
+        memory_free: bytes free on the device; None if unknown.
+        disk_free: bytes free where the workspace is.
+        doubts: what makes the figures less sure, such as a data set that is not on disk yet.
+        warnings: what will not fit, each with what to do.
+    """
+
+    runs: tuple[RunEstimate, ...]
+    device: str
+    probe_seconds: float
+    memory_free: int | None
+    disk_free: int
+    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Computing time of all runs, one after the other."""
+        return sum(run.seconds for run in self.runs)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that all runs leave on disk."""
+        return sum(run.disk for run in self.runs)
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of device memory that the largest run needs."""
+        return max((run.memory for run in self.runs if run.memory is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class QueueEmpty:
     """The last queued run has ended; or, with `paused`, the queue waits for `Session.resume`."""
 
@@ -486,5 +618,10 @@ EngineEvent = (
     | WeightsRecognised
     | Exported
     | RequestFailed
+    | QueueChanged
     | QueueEmpty
+    | RunsBinned
+    | BinEmptied
+    | MachineSample
+    | StudyEstimated
 )
