@@ -15,6 +15,7 @@ from cartl_gui.run_data import RunData
 from engine.events import (
     ENDED,
     AttackProgress,
+    BinEmptied,
     CheckpointSaved,
     Downloading,
     EngineEvent,
@@ -23,7 +24,9 @@ from engine.events import (
     Exported,
     InspectionProgress,
     LogAdded,
+    MachineSample,
     NetworkInspected,
+    QueueChanged,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
@@ -31,8 +34,10 @@ from engine.events import (
     RunInfo,
     RunOpened,
     RunRecord,
+    RunsBinned,
     RunsListed,
     StageStarted,
+    StudyEstimated,
     WeightsRecognised,
 )
 
@@ -77,11 +82,24 @@ class EngineBridge(QObject):
     examples_attacked = Signal(object)
     request_failed = Signal(object)
     queue_empty = Signal(bool)
+    #: The waiting runs or whether they are held: see `queue` and `queue_paused`.
+    queue_changed = Signal(object)
+    #: The runs that were moved to the bin; they are out of `runs` and in `binned` by then.
+    runs_binned = Signal(object)
+    bin_emptied = Signal()
+    machine_sampled = Signal(object)
+    study_estimated = Signal(object)
 
     def __init__(self, source: EventSource, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._events = source.events
         self.runs: dict[str, RunInfo] = {}
+        #: Runs in the bin, which are not among `runs`.
+        self.binned: dict[str, RunInfo] = {}
+        #: Ids of the waiting runs in order, and whether they are held.
+        self.queue: tuple[str, ...] = ()
+        self.queue_paused = False
+        self.last_sample: MachineSample | None = None
         #: Networks analysed on demand, by the id of their run or the path of their file; the newest last.
         self.inspections: OrderedDict[str, RunData] = OrderedDict()
         self._data: OrderedDict[str, RunData] = OrderedDict()
@@ -147,8 +165,14 @@ class EngineBridge(QObject):
                     self.stage_started.emit(run_id, layout)
             case RunsListed(runs=runs):
                 self.runs.update({info.id: info for info in reversed(runs)})
+                self.binned = {info.id: info for info in event.binned}
                 self.runs_listed.emit(event)
-            case RunOpened(record=record):
+            case RunsBinned(runs=runs):
+                for info in runs:
+                    changed.pop(info.id, None)
+                    self._forget(info)
+                self.runs_binned.emit(event)
+            case RunOpened(record=record) if record.run.id not in self.binned:
                 self._note(record.run)
                 data = self.data(record.run.id)
                 if data is not None:
@@ -184,6 +208,17 @@ class EngineBridge(QObject):
                 self.request_failed.emit(event)
             case QueueEmpty(paused=paused):
                 self.queue_empty.emit(paused)
+            case QueueChanged(order=order, paused=paused):
+                self.queue, self.queue_paused = order, paused
+                self.queue_changed.emit(event)
+            case BinEmptied():
+                self.binned.clear()
+                self.bin_emptied.emit()
+            case MachineSample():
+                self.last_sample = event
+                self.machine_sampled.emit(event)
+            case StudyEstimated():
+                self.study_estimated.emit(event)
 
     def _data_for(self, run_id: str, changed: dict[str, RunInfo]) -> RunData | None:
         if run_id in changed:
@@ -196,9 +231,16 @@ class EngineBridge(QObject):
             self.run_changed.emit(info)
 
     def _note(self, info: RunInfo) -> None:
+        self.binned.pop(info.id, None)
         self.runs[info.id] = info
         if info.id in self._data:
             self._data[info.id].update(info)
+
+    def _forget(self, info: RunInfo) -> None:
+        """Leave a run that went to the bin out of what is known."""
+        self.runs.pop(info.id, None)
+        self._data.pop(info.id, None)
+        self.binned[info.id] = info
 
     def _keep_inspection(self, record: RunRecord) -> RunData:
         """Keep what was found under a name of its own, and forget the oldest."""
