@@ -59,7 +59,7 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     window.start()
     settle(window)
     camera.take(window, "1-welcome-empty")
-    window.actions_of_commands.new()
+    window.do.settings.new()
     settle(window)
     camera.take(window, "2-setup-empty-live")
     for section in window.setup.form.sections.values():
@@ -120,7 +120,7 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
         dialog.deleteLater()
     window._closed = True
     window.bridge.stop()
-    window._redraw_timer.stop()
+    window.shown._timer.stop()
     window.close()
     window.deleteLater()
     QTest.qWait(20)
@@ -187,7 +187,7 @@ def _show_study(out: Path, size: QSize, prefix: str, themes: Theme, session: Ses
     camera.take(window.setup, "grid")
     window._closed = True
     window.bridge.stop()
-    window._redraw_timer.stop()
+    window.shown._timer.stop()
     session.close(60)
     window.close()
     window.deleteLater()

@@ -51,7 +51,7 @@ class Starter(QTimer):
     def _go(self) -> None:
         self._window.start()
         if self._study is not None:
-            self._window.actions_of_commands.open_file(str(self._study))
+            self._window.do.settings.open_file(str(self._study))
         if self._demo:
             self._window.start_demo()
         gc.freeze()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from PySide6.QtCore import QEvent, QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
@@ -32,9 +32,10 @@ from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage
 from cartl_gui.selection import Selection
 from cartl_gui.settings import WindowSettings
+from cartl_gui.shown import Shown
 from cartl_gui.theme import Theme, ThemeChoice
 from engine.api import ATTACKING_EXAMPLES, IMPORTING, INSPECTING, RECOGNISING, Session
-from engine.config import StageName, StudyConfig
+from engine.config import StudyConfig
 from engine.errors import CartlError
 from engine.events import (
     ENDED,
@@ -45,21 +46,24 @@ from engine.events import (
     RequestFailed,
     RunInfo,
     RunsListed,
-    StageLayout,
 )
 
 if TYPE_CHECKING:
-    from cartl_gui.plots.base import PlotPanel
     from cartl_gui.run_data import RunData
 
 TITLE = "CARTL Workbench"
-#: Milliseconds between two plots drawn; four of them and a pause make about eight pictures a second.
-REDRAW_MS = 25
 DEMO = "demo"
+#: The icons of the pages.
+PICTURES = {
+    "welcome": "home",
+    "live": "live",
+    "layers": "layers",
+    "examples": "examples",
+    "results": "results",
+    "log": "text",
+}
 #: What helps where a file does not tell enough.
 DESCRIBE = "What a file does not say can be put into the form: File, Attack a checkpoint file… Then inspect the file again."
-#: Beginning of the keys under which analysed networks are offered for comparison; no run's id begins so.
-ANALYSED = "analysed:"
 
 
 class MainWindow(QMainWindow):
@@ -80,7 +84,7 @@ class MainWindow(QMainWindow):
         self.tabs.setIconSize(QSize(16, 16))
         self.welcome = WelcomePage(presets.get(DEMO))
         self.welcome.setEnabled(False)
-        self.tabs.addTab(self.welcome, theme.icon("home"), "Welcome")
+        self.tabs.addTab(self.welcome, theme.icon(PICTURES["welcome"]), "Welcome")
         self.setCentralWidget(self.tabs)
         self.status = StatusLine(str(session.workspace), self)
         self.setStatusBar(self.status)
@@ -90,8 +94,6 @@ class MainWindow(QMainWindow):
         self._something_ran = False
         self._closed = False
         self._may_ask = True
-        self._dirty = True
-        self._asked: set[str] = set()
         self.setWindowTitle(TITLE)
         self.setWindowIcon(theme.icon("app"))
         if not settings.restore_geometry(self):
@@ -111,19 +113,18 @@ class MainWindow(QMainWindow):
         self.selection = Selection(self)
         self.live, self.results, self.log = parts.LivePage(), parts.ResultsPage(), parts.LogPage()
         self.layers, self.examples = parts.LayersPage(self.selection), parts.ExamplesPage(self.selection)
-        #: The pages that draw the run that is shown.
-        self._plotting = (self.live, self.layers, self.examples)
-        self._compared = ""
-        self._pages: tuple[tuple[QWidget, str, str], ...] = (
-            (self.welcome, "Welcome", "home"),
-            (self.live, "Live", "live"),
-            (self.layers, "Layers", "layers"),
-            (self.examples, "Examples", "examples"),
-            (self.results, "Results", "results"),
-            (self.log, "Log", "text"),
-        )
-        for page, title, picture in self._pages[1:]:
-            self.tabs.addTab(page, theme.icon(picture), title)
+        #: The pages by the name that their command has, in the order of their tabs.
+        self.pages: dict[str, QWidget] = {
+            "welcome": self.welcome,
+            "live": self.live,
+            "layers": self.layers,
+            "examples": self.examples,
+            "results": self.results,
+            "log": self.log,
+        }
+        for key, page in self.pages.items():
+            if page is not self.welcome:
+                self.tabs.addTab(page, theme.icon(PICTURES[key]), key.capitalize())
         for study in self.presets.values():
             self.results.know_study(study)
         self.setup = parts.SetupPanel(self.presets, self._preset_texts)
@@ -131,13 +132,11 @@ class MainWindow(QMainWindow):
         self.layout_of_docks = WindowLayout(
             self, {"setup": self.setup, "runs": self.runs, "inspector": self.inspector}
         )
-        self.actions_of_commands = parts.Actions(self)
-        self.commands = CommandSet(self.actions_of_commands.run, self)
+        self.shown = Shown(self)
+        self.do = parts.Actions(self)
+        self.commands = CommandSet(self.do.run, self)
         self._build_bars()
         self._connect()
-        self._redraw_timer = QTimer(self)
-        self._redraw_timer.setInterval(REDRAW_MS)
-        self._redraw_timer.timeout.connect(self._redraw)
         if not self.settings.restore_state(self):
             self.layout_of_docks.hide_docks()
         self.welcome.setEnabled(True)
@@ -181,54 +180,47 @@ class MainWindow(QMainWindow):
         )  # fmt: skip
 
     def _connect(self) -> None:
-        bridge, actions = self.bridge, self.actions_of_commands
-        self.tabs.currentChanged.connect(self._page_changed)
+        bridge, do = self.bridge, self.do
+        self.tabs.currentChanged.connect(self._update_commands)
+        self.shown.changed.connect(self._update_commands)
         bridge.engine_ready.connect(self._engine_ready)
         bridge.runs_listed.connect(self._runs_listed)
         bridge.run_changed.connect(self._run_changed)
-        bridge.stage_started.connect(self._stage_started)
-        bridge.data_changed.connect(self._data_changed)
         bridge.checkpoint_saved.connect(self._checkpoint_saved)
         bridge.log_added.connect(self.log.add)
         bridge.downloading.connect(self.status.show_download)
-        bridge.run_opened.connect(self._data_changed)
         bridge.exported.connect(self._exported)
         bridge.request_failed.connect(self._request_failed)
         bridge.queue_empty.connect(self._queue_empty)
         bridge.inspection_progress.connect(self.layers.show_progress)
         bridge.network_inspected.connect(self._network_inspected)
         bridge.examples_attacked.connect(self.examples.show_attacked)
-        for page in (self.welcome, *self._plotting, self.results):
+        for page in (self.welcome, *self.shown.pages, self.results):
             page.demo_asked.connect(self.start_demo)
-        for page in self._plotting:
-            page.export_requested.connect(actions.export_plot)
-            page.stage_chosen.connect(self._stage_chosen)
-        self.layers.live_asked.connect(self._show_live)
-        self.examples.live_asked.connect(self._show_live)
+        for page in self.shown.pages:
+            page.export_requested.connect(do.exports.export_plot)
         self.live.attack.follow(self.selection)
-        self.layers.inspect_asked.connect(actions.inspect_shown)
+        self.layers.inspect_asked.connect(do.layers.inspect_shown)
         self.layers.cancel_asked.connect(self.session.cancel_inspection)
-        self.layers.back_asked.connect(self._show_selected)
-        self.layers.comparison_asked.connect(self._compare)
-        self.layers.table_export_asked.connect(actions.export_layer_table)
+        self.layers.table_export_asked.connect(do.layers.export_layer_table)
         self.layers.said.connect(self.status.say)
         self.examples.attack_asked.connect(self.session.attack_examples)
-        self.welcome.new_asked.connect(actions.new)
-        self.welcome.open_asked.connect(actions.open)
-        self.welcome.file_dropped.connect(actions.open_file)
+        self.welcome.new_asked.connect(do.settings.new)
+        self.welcome.open_asked.connect(do.settings.open)
+        self.welcome.file_dropped.connect(do.settings.open_file)
         self.welcome.run_chosen.connect(self.show_run)
         self.results.run_chosen.connect(self.show_run)
         self.results.said.connect(self.status.say)
-        self.results.export_requested.connect(actions.export_plot)
-        self.results.resume_asked.connect(actions.resume_study)
-        self.results.report_asked.connect(actions.write_report)
-        self.runs.run_selected.connect(self._run_selected)
+        self.results.export_requested.connect(do.exports.export_plot)
+        self.results.resume_asked.connect(do.runs.resume_study)
+        self.results.report_asked.connect(do.exports.write_report)
+        self.runs.run_selected.connect(self.shown.show)
         self.runs.run_opened.connect(self.show_run)
         self.setup.submitted.connect(self.submit)
-        self.setup.open_asked.connect(actions.open)
-        self.setup.save_asked.connect(actions.save)
+        self.setup.open_asked.connect(do.settings.open)
+        self.setup.save_asked.connect(do.settings.save)
         self.setup.changed.connect(self._update_commands)
-        self.inspector.export_asked.connect(actions.export_weights)
+        self.inspector.export_asked.connect(do.exports.export_weights)
         self.log.unread_changed.connect(self._mark_log)
 
     # starting and ending --------------------------------------------------------------------------------
@@ -264,10 +256,9 @@ class MainWindow(QMainWindow):
         self.close()
 
     def _session_closed(self) -> None:
-        self._redraw_timer.stop()
         self.bridge.stop()
         self.bridge.drain()
-        self._redraw_timer.stop()
+        self.shown.stop()
         self._closed = True
         self.close()
 
@@ -297,13 +288,8 @@ class MainWindow(QMainWindow):
         """Show a run in the plots, reading its files if it is not in memory."""
         self.layout_of_docks.show_docks()
         self.runs.select(run_id)
-        self._show_data(run_id)
-        self.show_plots()
-
-    def show_plots(self) -> None:
-        """Show the live plots, unless another page of the shown run is open already."""
-        if self.tabs.currentWidget() not in self._plotting:
-            self.tabs.setCurrentWidget(self.live)
+        self.shown.show(run_id)
+        self.shown.to_front()
 
     def show_form(self) -> None:
         """Show the set-up form and put the cursor into it."""
@@ -353,17 +339,17 @@ class MainWindow(QMainWindow):
         self.welcome.show_runs(runs, self._read_only)
         self.setup.set_earlier_runs(runs)
         self.results.show_runs(runs, study)
-        self._offer_comparisons()
+        self.shown.offer_comparisons()
 
     def _run_changed(self, info: RunInfo) -> None:
         before = self.runs.model.state_of(info.id)
         known = before is not None
-        shown = self.live.data is not None and self.live.data.info.id == info.id
+        shown = self.shown.data is not None and self.shown.data.info.id == info.id
         self.runs.update_run(info)
         if before != info.state:
             self._runs_known(None if known else info.study)
         if shown and info.state in ENDED and before not in (None, info.state):
-            self._read_files(info.id)
+            self.shown.read_files(info.id)
         if info.state == "running":
             self._paused, self._something_ran = False, True
             if not self.runs.selected():
@@ -374,46 +360,13 @@ class MainWindow(QMainWindow):
         self._show_progress()
         self._update_commands()
 
-    def _stage_started(self, run_id: str, layout: StageLayout) -> None:
-        shown = self.live.data
-        over = shown is None or shown.info.state in ("created", "finished", "stopped", "failed")
-        if over and (shown is None or shown.info.id != run_id) and self._follows(run_id):
-            self.runs.select(run_id)
-            self._show_data(run_id)
-        if self.live.data is not None and self.live.data.info.id == run_id:
-            self._follow_stage()
-            if self.live.data.stages() != (layout.stage,):
-                self._read_files(run_id)
-        self._data_changed(run_id)
-
-    def _follows(self, run_id: str) -> bool:
-        """Whether the plots go on to this run: the one shown belongs to the same study."""
-        shown, info = self.live.data, self.bridge.runs.get(run_id)
-        return shown is None or info is None or shown.info.study == info.study
-
-    def _follow_stage(self) -> None:
-        """Let all pages go to the stage that runs now, unless the user chose one."""
-        self.live.follow()
-        self.layers.follow()
-        if self.examples.data is self.live.data:
-            self.examples.show_run(self.live.data, self.live.stage)
-
-    def _data_changed(self, run_id: str) -> None:
-        if run_id == self._compared and self.layers.other is not self.bridge.data(run_id):
-            self._compare(run_id)
-        shown = {page.data.info.id for page in self._plotting if page.data is not None}
-        if run_id in shown or run_id == self._compared:
-            self._dirty = True
-            if not self._redraw_timer.isActive():
-                self._redraw_timer.start()
-
     def _checkpoint_saved(self, event: CheckpointSaved) -> None:
         self.status.saved(time.time())
 
     def _exported(self, path: str) -> None:
         self.status.say(f"Wrote {path}")
         self._note("info", f"Wrote {path}")
-        self.actions_of_commands.open_report(path)
+        self.do.exports.open_report(path)
 
     def _request_failed(self, event: RequestFailed) -> None:
         details = f"\n{event.details}" if event.details else ""
@@ -421,7 +374,7 @@ class MainWindow(QMainWindow):
         if event.request == INSPECTING:
             self.layers.end_progress()
             self._update_commands()
-            advice = DESCRIBE if self.actions_of_commands.is_inspecting_a_file() else ""
+            advice = DESCRIBE if self.do.layers.is_inspecting_a_file() else ""
             self.complain(event.message, "\n".join(filter(None, (event.details, advice))))
         elif event.request == ATTACKING_EXAMPLES:
             self.examples.attack_failed(event.message)
@@ -435,10 +388,7 @@ class MainWindow(QMainWindow):
             self.status.say("The analysis was cancelled")
         else:
             self.layout_of_docks.show_docks()
-            self.layers.show_run(data)
-            self.examples.show_run(data, self.layers.stage)
-            self._offer_comparisons()
-            self.tabs.setCurrentWidget(self.layers)
+            self.shown.show_inspection(data)
             self.status.say(f"Analysed {data.info.name.removesuffix(', analysed')}")
         self._update_commands()
 
@@ -449,91 +399,6 @@ class MainWindow(QMainWindow):
             self.status.say("All runs have ended")
         self.set_paused(paused)
 
-    # drawing --------------------------------------------------------------------------------------------
-    def _redraw(self) -> None:
-        """Draw one plot that changed and is visible; rest when nothing runs."""
-        page = self.tabs.currentWidget()
-        plots = next((plotting for plotting in self._plotting if plotting is page), None)
-        if plots is not None and plots.draw_next():
-            if plots.all_drawn():
-                self._update_commands()
-            return
-        if self._dirty and plots is not None and plots.isVisible():
-            self._dirty = False
-            plots.begin_refresh()
-            if self.inspector.isVisible():
-                self.inspector.show_run(self.live.data)
-        elif self.bridge.running() is None:
-            self._redraw_timer.stop()
-
-    def _show_data(self, run_id: str) -> None:
-        data = self.bridge.data(run_id)
-        if data is None:
-            return
-        if not data.from_files and data.info.state != "created" and run_id not in self._asked:
-            self._read_files(run_id)
-        self.live.show_run(data)
-        self.layers.show_run(data)
-        self.examples.show_run(data, self.live.stage)
-        self.inspector.show_run(data)
-        self._offer_comparisons()
-        self._update_commands()
-
-    def _show_selected(self) -> None:
-        """Show the selected run again instead of what was analysed."""
-        if self.live.data is not None:
-            self._show_data(self.live.data.info.id)
-
-    def _show_live(self) -> None:
-        self.tabs.setCurrentWidget(self.live)
-
-    def _stage_chosen(self, stage: StageName) -> None:
-        """Let all pages show a stage that was chosen on one of them."""
-        for page in (self.live, self.layers):
-            if page is not self.sender():
-                page.show_stage(stage)
-        self.examples.show_run(self.examples.data, stage)
-        self._update_commands()
-
-    def _offer_comparisons(self) -> None:
-        """Tell the layers page what there is to compare with: other runs, and networks that were analysed."""
-        shown = self.layers.data
-        analysed = [
-            (f"{ANALYSED}{key}", data.info.name)
-            for key, data in self.bridge.inspections.items()
-            if data is not shown
-        ]
-        infos = [info for info in self.bridge.runs.values() if info.state != "created"]
-        names = [info.name for info in infos]
-        runs = [
-            (
-                info.id,
-                info.name
-                if names.count(info.name) == 1
-                else f"{info.name}, seed {info.config.seed} ({info.id})",
-            )
-            for info in infos
-            if shown is None or shown.is_inspection or info.id != shown.info.id
-        ]
-        self.layers.set_comparisons([*analysed, *runs])
-
-    def _compare(self, key: str) -> None:
-        """Show a run or an analysed network beside the one on the layers page; "" ends that."""
-        self._compared = key
-        if key.startswith(ANALYSED):
-            self.layers.compare_with(self.bridge.inspections.get(key.removeprefix(ANALYSED)))
-            return
-        data = self.bridge.data(key) if key else None
-        if data is not None and not data.from_files and key not in self._asked:
-            self._read_files(key)
-        self.layers.compare_with(data)
-
-    def _read_files(self, run_id: str) -> None:
-        """Read a shown run's files, perhaps once more: it may have weights now."""
-        self._asked.add(run_id)
-        if not self.closer.begun:
-            self.session.open_run(run_id)
-
     def _show_progress(self) -> None:
         running = self.bridge.running()
         if running is None:
@@ -542,17 +407,6 @@ class MainWindow(QMainWindow):
             return
         self.setWindowTitle(f"{100 * running.progress:.0f} % {running.name} – {TITLE}")
         self.status.show_run(running, data=self.bridge.data(running.id))
-
-    def _run_selected(self, run_id: str) -> None:
-        self._show_data(run_id)
-        self._dirty = True
-        self._update_commands()
-
-    def _page_changed(self, _index: int) -> None:
-        self._dirty = True
-        if not self._redraw_timer.isActive() and not self._closed:
-            self._redraw_timer.start()
-        self._update_commands()
 
     def _mark_log(self, unread: int) -> None:
         self.tabs.setTabText(self.tabs.indexOf(self.log), f"Log ({unread})" if unread else "Log")
@@ -580,16 +434,9 @@ class MainWindow(QMainWindow):
                 selected_attackable=info is not None and is_attackable(info),
                 selected_inspectable=_is_inspectable(info, data),
                 inspecting=self.layers.is_inspecting(),
-                plot_shown=self.shown_plot() is not None,
+                plot_shown=self.shown.plot() is not None,
             )
         )
-
-    def shown_plot(self) -> PlotPanel | None:
-        """The plot to export: that of the results, or one of the live plots."""
-        page = self.tabs.currentWidget()
-        if page is self.results:
-            return None if self.results.plot.is_empty() else self.results.plot
-        return next((plots.current_panel() for plots in self._plotting if plots is page), None)
 
     def _study_waits(self, study: str) -> bool:
         """Whether a run of a study may be gone on with."""
@@ -610,8 +457,8 @@ class MainWindow(QMainWindow):
         if event.type() == QEvent.Type.PaletteChange and getattr(self, "_is_complete", False):
             self.commands.recolour()
             self.setup.recolour()
-            for index, (_page, _title, picture) in enumerate(self._pages):
-                self.tabs.setTabIcon(index, theme.icon(picture))
+            for key, page in self.pages.items():
+                self.tabs.setTabIcon(self.tabs.indexOf(page), theme.icon(PICTURES[key]))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Accept a settings file or a checkpoint anywhere."""
@@ -623,7 +470,7 @@ class MainWindow(QMainWindow):
         path = dropped_file(event)
         if path is not None:
             event.acceptProposedAction()
-            self.actions_of_commands.open_file(path)
+            self.do.settings.open_file(path)
 
 
 def _is_inspectable(info: RunInfo | None, data: RunData | None) -> bool:

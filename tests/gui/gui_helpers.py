@@ -26,7 +26,7 @@ def drain(window: MainWindow) -> None:
     while not window.session.events.empty():
         window.bridge.drain()
     for _ in range(8):
-        window._redraw()
+        window.shown.redraw()
     QApplication.processEvents()
 
 

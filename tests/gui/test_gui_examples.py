@@ -817,7 +817,7 @@ def test_that_the_window_has_images_attacked_anew_and_all_its_pages_follow_the_i
     page.stage_buttons["attack"].click()
     drain(window)
     assert page.stage == window.live.stage == "attack" and not page.mosaic.is_empty()
-    assert window.shown_plot() is page.mosaic
+    assert window.shown.plot() is page.mosaic
     samples = window.live.data.columns("attack", "samples")["sample"]  # type: ignore[union-attr]
     image = int(np.intersect1d(page.mosaic.series()["sample"], samples)[0])
     page.mosaic.sample_chosen.emit(image)

@@ -224,7 +224,7 @@ def test_that_a_study_with_a_grid_is_saved_with_it_and_opened_again(
     expected = parse_study(TWO_RUNS.replace("[3, 4]", "[2, 3, 4]"))
     assert load_study(path) == expected
     window.setup.new_experiment()
-    window.actions_of_commands.open_file(str(path))
+    window.do.settings.open_file(str(path))
     assert window.setup.study() == expected
     assert window.setup.grid.rows[0].line.text() == "2, 3, 4"
     press(window, "run")

@@ -650,7 +650,7 @@ def only_window(
 def window(only_window: MainWindow) -> Iterator[MainWindow]:
     only_window.show()
     yield only_window
-    only_window._redraw_timer.stop()
+    only_window.shown._timer.stop()
     only_window.hide()
 
 

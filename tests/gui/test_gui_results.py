@@ -304,7 +304,7 @@ def test_that_the_plot_of_the_results_is_exported_by_the_command(
     session.run_out()
     drain(window)
     press(window, "page_results")
-    assert window.shown_plot() is window.results.plot
+    assert window.shown.plot() is window.results.plot
     assert window.commands.actions["export_plot"].isEnabled()
 
 

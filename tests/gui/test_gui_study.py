@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.actions import command_line
+from cartl_gui.actions.runs import command_line
 from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.inspector import config_facts
 from engine.config import FinetuningConfig, dump_study
@@ -280,7 +280,7 @@ def test_that_a_broken_settings_file_is_refused_with_its_reason(window: MainWind
     path.write_text("[[runs]]\nname = 3\n")
     before = window.setup.study()
     answer("OK")
-    window.actions_of_commands.open_file(str(path))
+    window.do.settings.open_file(str(path))
     assert window.setup.study() == before
 
 

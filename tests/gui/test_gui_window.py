@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 # commands -----------------------------------------------------------------------------------------------
 def test_that_every_command_has_a_deed_and_shortcuts_are_unique(window: MainWindow) -> None:
     for command in COMMANDS:
-        assert command.id in window.actions_of_commands._table or command.id.startswith("page_")
+        assert command.id in window.do.table or command.id.startswith("page_")
         assert command.help.endswith(".")
     keys = [command.shortcut for command in COMMANDS if command.shortcut]
     assert len(keys) == len(set(keys))
@@ -270,11 +270,11 @@ def test_that_the_redraw_timer_rests_when_nothing_runs(window: MainWindow, sessi
     window.start_demo()
     session.step(10)
     drain(window)
-    assert window._redraw_timer.isActive()
+    assert window.shown._timer.isActive()
     session.run_out()
     drain(window)
-    window._redraw()
-    assert not window._redraw_timer.isActive()
+    window.shown.redraw()
+    assert not window.shown._timer.isActive()
 
 
 def test_that_hidden_plots_are_not_drawn(window: MainWindow, session: ScriptedSession) -> None:
@@ -385,7 +385,9 @@ def test_that_the_guard_is_imported_without_qt() -> None:
 
 
 #: Parts of the engine that know neither torch nor files.
-OPEN_MODULES = ("api", "config", "errors", "events", "insight", "report", "results", "statistics")
+OPEN_MODULES = (
+    "api", "commands", "config", "errors", "events", "insight", "lineage", "query", "report", "results", "statistics",
+)  # fmt: skip
 
 
 def test_that_the_engine_is_used_through_its_open_modules_only() -> None:

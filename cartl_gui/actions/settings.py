@@ -1,0 +1,116 @@
+"""Commands about the settings in the form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtWidgets import QFileDialog
+
+from cartl_gui.actions.area import Area
+from cartl_gui.files import WEIGHTS, is_weights_file
+from cartl_gui.forms.proposals import attack_on, attack_on_file
+from engine.config import StudyConfig, StudyDraft
+from engine.errors import ConfigError
+
+
+class SettingsActions(Area):
+    """Fill the form, save what is in it, start it."""
+
+    def table(self) -> dict[str, Callable[[], object]]:
+        """What each command does, by its id."""
+        return {
+            "new": self.new,
+            "demo": self._window.start_demo,
+            "open": self.open,
+            "save": self.save,
+            "run": self._window.setup.submit,
+            "use_settings": self.use_settings,
+            "attack_file": self.attack_file,
+            "attack_run": self.attack_selected,
+        }
+
+    def new(self) -> None:
+        """Put one run with the program's defaults into the form."""
+        window = self._window
+        window.setup.preset.setCurrentIndex(0)
+        window.setup.new_experiment()
+        window.show_form()
+
+    def open(self) -> None:
+        """Ask for a settings file and propose what it says."""
+        folder = self._window.settings.folder
+        path, _kind = QFileDialog.getOpenFileName(self._window, "Open study", folder, "Study (*.toml)")
+        if path:
+            self.open_file(path)
+
+    def open_file(self, path: str) -> None:
+        """Propose the settings of a TOML file in the form, or an attack on a file with weights."""
+        if is_weights_file(path):
+            self.propose_attack_on(path)
+            return
+        try:
+            draft = StudyDraft.load(Path(path))
+        except ConfigError as error:
+            self._window.complain("The settings file could not be read.", str(error))
+            return
+        self._remember(Path(path))
+        self._window.setup.set_draft(draft)
+        self._window.results.know_study(draft.study())
+        self._window.show_form()
+        self._window.status.say(f"Opened {path}")
+
+    def save(self) -> None:
+        """Ask for a place and write the settings there."""
+        if self._window.setup.study() is None:
+            return
+        start = str(Path(self._window.settings.folder) / "study.toml")
+        path, _kind = QFileDialog.getSaveFileName(self._window, "Save as study", start, "Study (*.toml)")
+        if not path:
+            return
+        target = Path(path) if Path(path).suffix else Path(path + ".toml")
+        try:
+            target.write_text(self._window.setup.text(), encoding="utf-8")
+        except OSError as error:
+            self._window.complain("The settings could not be saved.", f"{target}: {error.strerror}")
+            return
+        self._remember(target)
+        self._window.status.say(f"Wrote {target}")
+
+    def use_settings(self) -> None:
+        """Put the selected run's settings into the form."""
+        info = self._selected()
+        if info is not None:
+            self._window.setup.set_study(StudyConfig(title=info.study or info.name, runs=[info.config]))
+            self._window.show_form()
+            self._window.status.say(f"The form shows the settings of {info.name}")
+
+    def attack_selected(self) -> None:
+        """Put an attack on the selected run's network into the form."""
+        info = self._selected()
+        if info is not None:
+            study = StudyConfig(title=info.study or info.name, runs=[attack_on(info)])
+            self._show_attack(study, f"The form attacks {info.name}")
+
+    def attack_file(self) -> None:
+        """Ask for a file with weights and propose an attack on it."""
+        path, _kind = QFileDialog.getOpenFileName(
+            self._window, "Attack a checkpoint file", self._window.settings.folder, WEIGHTS
+        )
+        if path:
+            self.propose_attack_on(path)
+
+    def propose_attack_on(self, path: str) -> None:
+        """Put an attack on a file with weights into the form."""
+        self._remember(Path(path))
+        study = StudyConfig(title="My experiment", runs=[attack_on_file(path)])
+        self._show_attack(study, f"The form attacks {path}")
+
+    def _show_attack(self, study: StudyConfig, text: str) -> None:
+        window = self._window
+        window.setup.preset.setCurrentIndex(0)
+        window.setup.set_study(study)
+        window.show_form()
+        for key in ("run", "data", "attack"):
+            window.setup.form.sections[key].set_open(True)
+        window.status.say(text)
