@@ -29,6 +29,7 @@ MAX_POINTS = 2000
 ORDER: dict[TableName, str] = {
     "steps": "step", "epochs": "epoch", "layers": "step", "bounds": "step", "profile": "",
     "samples": "sample", "clean": "row", "attempts": "row", "sweep": "", "examples": "", "probe": "",
+    "machine": "time",
 }  # fmt: skip
 
 

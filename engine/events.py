@@ -33,6 +33,7 @@ TableName = Literal[
     "sweep",
     "examples",
     "probe",
+    "machine",
 ]
 #: Columns of one table; every array has T rows, layer columns are [T, N] or [T, L], images [T, 3, H, W].
 Columns = Mapping[str, np.ndarray]

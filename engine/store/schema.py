@@ -24,7 +24,7 @@ from engine.errors import DamagedFileError, StoreError
 from engine.events import StageLayout, TableName
 
 #: Raised whenever a table, column or attribute changes; readers refuse newer files and migrate older ones.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 #: What columns were called in older versions: version -> present name -> name then.
 _OLD_NAMES: dict[int, dict[str, str]] = {
     1: {"penalty": "feature_term", "penalty_unweighted": "feature_distance"},
@@ -332,12 +332,33 @@ EXAMPLES = Table(
     since=3,
 )
 
-_TRAINING = (EPOCHS, STEPS, LAYERS, BOUNDS, PROFILE, PROBE, replace(EXAMPLES, since=4))
+#: What the machine was doing while a stage was under way; NaN where that cannot be told. No part of the run's results.
+MACHINE = Table(
+    "machine",
+    (
+        Column("time", "f8", "s", "Unix time"),
+        Column("seconds", "f8", "s", "seconds of computing so far"),
+        Column("processor", "f4", "1", "share of all processor cores that is busy"),
+        Column("memory", "f8", "bytes", "main memory in use by all programs"),
+        Column("device_load", "f4", "1", "share of the time that the accelerator was computing"),
+        Column("device_memory", "f8", "bytes", "memory of the accelerator in use by all programs"),
+        Column("temperature", "f4", "degC", "temperature of the accelerator, else of the processor"),
+        Column("disk_free", "f8", "bytes", "free on the disk of the workspace"),
+    ),
+    (
+        Plot("load", "processor", ("time",), ("device_load",)),
+        Plot("memory", "memory", ("time",), ("device_memory",)),
+    ),
+    chunk=64,
+    since=5,
+)
+
+_TRAINING = (EPOCHS, STEPS, LAYERS, BOUNDS, PROFILE, PROBE, replace(EXAMPLES, since=4), MACHINE)
 #: Which tables each stage fills.
 STAGE_TABLES: dict[StageName, tuple[Table, ...]] = {
     "pretraining": _TRAINING,
     "finetuning": _TRAINING,
-    "attack": (SAMPLES, CLEAN, ATTEMPTS, SWEEP, EXAMPLES, PROBE),
+    "attack": (SAMPLES, CLEAN, ATTEMPTS, SWEEP, EXAMPLES, PROBE, MACHINE),
 }
 
 #: Limits on what a file may claim about a stage.

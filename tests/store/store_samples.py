@@ -91,6 +91,7 @@ def make_run_file(path: Path, count: int = 100) -> None:
         file.append("finetuning", "layers", rows("finetuning", "layers", 0, 5))
         file.append("pretraining", "bounds", rows("pretraining", "bounds", 0, 4))
         file.append("pretraining", "probe", rows("pretraining", "probe", 0, 3))
+        file.append("pretraining", "machine", rows("pretraining", "machine", 0, 3))
         file.append("attack", "samples", rows("attack", "samples", 0, count))
         file.append("attack", "attempts", rows("attack", "attempts", 0, count))
         file.append("attack", "examples", rows("attack", "examples", 0, 3))

@@ -72,6 +72,7 @@ def test_that_files_of_every_past_version_can_be_read(tmp_path: Path, version: i
         ("attack", "samples", 20),
         *([("attack", "attempts", 20), ("attack", "examples", 3)] if version > 2 else []),
         *([("pretraining", "bounds", 4), ("pretraining", "probe", 3)] if version > 3 else []),
+        *([("pretraining", "machine", 3)] if version > 4 else []),
     ):
         (known,) = (entry for entry in STAGE_TABLES[stage] if entry.name == table)  # type: ignore[index]
         expected = rows(stage, table, 0, count)  # type: ignore[arg-type]
@@ -82,6 +83,7 @@ def test_that_files_of_every_past_version_can_be_read(tmp_path: Path, version: i
             np.testing.assert_array_equal(tables[stage][table][column.name], values)  # type: ignore[index]
     assert ("attempts" in tables["attack"]) == (version > 2)
     assert ("bounds" in tables["pretraining"]) == (version > 3)
+    assert ("machine" in tables["pretraining"]) == (version > 4)
 
 
 def as_in(layout: StageLayout, version: int) -> StageLayout:
