@@ -54,6 +54,7 @@ from engine.events import (
     RequestFailed,
     RunChanged,
     RunInfo,
+    RunLabel,
     RunOpened,
     RunRecord,
     RunsListed,
@@ -74,6 +75,11 @@ if TYPE_CHECKING:
 #: Names of requests that a caller tells apart by their `RequestFailed`.
 RECOGNISING, IMPORTING = "recognise the checkpoint", "import the checkpoint"
 INSPECTING, ATTACKING_EXAMPLES = "inspect the network", "attack the examples"
+ESTIMATING = "estimate the study"
+MOVING, RESUMING = "move the runs", "resume the run"
+LABELLING = "label the run"
+BINNING, RESTORING, EMPTYING = "move the runs to the bin", "restore the runs", "empty the bin"
+TAKING_UP = "take up the queue"
 
 
 def default_workspace() -> Path:
@@ -131,7 +137,7 @@ class Session:
         # Held by what computes on the chosen device; whoever finds it taken computes on the CPU beside it.
         self._device_in_use = threading.Lock()
 
-    def open(self) -> None:
+    def open(self, *, take_up: bool = False) -> None:
         """Take the workspace's lock, post `RunsListed`, start the threads; `EngineReady` follows once torch is in.
 
         A second instance opens read-only: it can look at runs but not start any.
@@ -242,7 +248,35 @@ class Session:
             self._wake.notify_all()
         return waiting
 
-    def stop(self, run_id: str) -> None:
+    def queue_again(self, run_ids: Sequence[str]) -> None:
+        """Go on with several runs that have not finished, in this order and before all others."""
+        raise NotImplementedError
+
+    def repeat(self, run_ids: Sequence[str], *, half_batch: bool = False) -> list[RunInfo]:
+        """Make new runs with the settings of others and queue them."""
+        raise NotImplementedError
+
+    def move(self, run_ids: Sequence[str], before: str | None) -> None:
+        """Put waiting runs before another, at the end if None; answers with `QueueChanged` or `RequestFailed`."""
+        raise NotImplementedError
+
+    def label(self, run_id: str, label: RunLabel) -> None:
+        """Keep what a user wrote on a run; answers with `RunChanged` or `RequestFailed`."""
+        raise NotImplementedError
+
+    def bin(self, run_ids: Sequence[str]) -> None:
+        """Move ended runs to the bin; answers with `RunsBinned`, and `RequestFailed` for those that have to stay."""
+        raise NotImplementedError
+
+    def restore(self, run_ids: Sequence[str]) -> None:
+        """Bring runs back from the bin; answers with a `RunChanged` for each, or `RequestFailed`."""
+        raise NotImplementedError
+
+    def empty_bin(self) -> None:
+        """Delete what is in the bin for good; answers with `BinEmptied` or `RequestFailed`."""
+        raise NotImplementedError
+
+    def stop(self, run_id: str, *, discard: bool = False) -> None:
         """Stop one run, or take it out of the queue; what it measured is kept and it can be resumed later."""
         with self._wake:
             if run_id == self._running:

@@ -90,6 +90,10 @@ class WorkspaceLockedError(StoreError):
     """Another living process writes to this workspace."""
 
 
+class QueueError(CartlError):
+    """The queue cannot be put into the order asked for."""
+
+
 class CheckpointError(CartlError):
     """A checkpoint does not fit the model or the run it is loaded into."""
 

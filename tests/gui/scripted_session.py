@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +16,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from cartl_gui.run_data import ORDER
-from engine.api import ATTACKING_EXAMPLES, INSPECTING
+from engine.api import ATTACKING_EXAMPLES, BINNING, ESTIMATING, INSPECTING, MOVING
 from engine.config import (
     AttackConfig,
     AugmentationConfig,
@@ -31,8 +30,10 @@ from engine.config import (
     StudyConfig,
     format_ratio,
 )
+from engine.errors import QueueError
 from engine.events import (
     ENDED,
+    BinEmptied,
     CheckpointSaved,
     DeviceReport,
     EngineEvent,
@@ -41,18 +42,25 @@ from engine.events import (
     Exported,
     InspectionProgress,
     LogAdded,
+    MachineSample,
     NetworkInspected,
+    QueueChanged,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
     RunChanged,
+    RunEstimate,
     RunInfo,
+    RunLabel,
     RunOpened,
     RunRecord,
+    RunsBinned,
     RunsListed,
     StageLayout,
     StageStarted,
+    StudyEstimated,
 )
+from engine.queue import QueuedRun, RunQueue
 from tests.gui.scripted_attack import ScriptedAttack, attack_layout
 from tests.gui.scripted_layers import (
     BLOCKS,
@@ -118,83 +126,174 @@ class ScriptedSession:
         self.read_only = read_only
         self._runs: dict[str, RunInfo] = {}
         self._records: dict[str, RunRecord] = {}
-        self._queue: deque[str] = deque()
+        self._binned: dict[str, RunInfo] = {}
+        self._queue = RunQueue()
         self._script: Iterator[EngineEvent] | None = None
-        self._current: str | None = None
-        self._paused = False
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._inspecting: tuple[str, StageName | None] | None = None
         self._lock = threading.RLock()
 
     # what the window calls ------------------------------------------------------------------------------
-    def open(self) -> None:
+    def open(self, *, take_up: bool = False) -> None:
+        """Tell what `add_earlier` put there; with `take_up` its waiting runs are queued and held."""
         self.calls.append(("open",))
-        self.events.put(RunsListed(tuple(self._runs.values()), self.read_only))
+        self.events.put(
+            RunsListed(tuple(self._runs.values()), self.read_only, binned=tuple(self._binned.values()))
+        )
         self.events.put(EngineReady(DEVICE))
+        self.sample()
+        waiting = [info for info in self._runs.values() if info.state == "created"]
+        if take_up and waiting and not self.read_only:
+            self._queue.held = True
+            self._enqueue(waiting)
+        self._tell_queue()
 
     def submit(self, study: StudyConfig) -> list[RunInfo]:
         self.calls.append(("submit", study))
         with self._lock:
-            infos = []
+            infos: list[RunInfo] = []
             for config in study.runs:
-                run_id = f"{len(self._runs) + 1:04d}-{config.name}"
-                info = RunInfo(
-                    run_id, config.name, study.title, str(self.workspace / run_id), "created", config,
-                    created=1.79e9 + len(self._runs), device="cpu",
+                start = study.parent_of(config)
+                parent = next(
+                    (info.id for info in infos if start and (info.name, info.config.seed) == (start.name, start.seed)), ""
                 )  # fmt: skip
-                self._change(info)
-                self._queue.append(run_id)
-                infos.append(info)
-            self._paused = False
+                infos.append(self._make(config, study.title, parent))
+            self._queue.held = False
+            self._enqueue(infos)
             return infos
 
     def pause(self) -> None:
         self.calls.append(("pause",))
         with self._lock:
-            self._paused = True
-            if self._current:
-                self._change(replace(self._runs[self._current], state="paused", seconds_left=None))
+            self._queue.held = True
+            if self._queue.running:
+                self._change(replace(self._runs[self._queue.running], state="paused", seconds_left=None))
             self.events.put(QueueEmpty(paused=True))
+            self._tell_queue()
 
     def resume(self, run_id: str | None = None) -> None:
         self.calls.append(("resume", run_id))
-        with self._lock:
-            self._paused = False
-            if run_id and run_id != self._current:
-                self._queue.appendleft(run_id)
-                self._change(replace(self._runs[run_id], state="created", reason=""))
-            elif self._current:
-                self._change(replace(self._runs[self._current], state="running"))
+        self._go_on([run_id] if run_id else [])
+
+    def queue_again(self, run_ids: Sequence[str]) -> None:
+        self.calls.append(("queue_again", tuple(run_ids)))
+        self._go_on(run_ids)
 
     def resume_study(self, title: str) -> list[RunInfo]:
         self.calls.append(("resume_study", title))
         waiting = [info for info in self._runs.values() if info.study == title and info.state != "finished"]
-        for info in reversed(waiting):
-            self.resume(info.id)
+        self._go_on([info.id for info in waiting])
         return waiting
+
+    def move(self, run_ids: Sequence[str], before: str | None) -> None:
+        self.calls.append(("move", tuple(run_ids), before))
+        with self._lock:
+            try:
+                self._queue.move(run_ids, before)
+            except QueueError as error:
+                self.events.put(RequestFailed(MOVING, str(error)))
+            self._tell_queue()
+
+    def repeat(self, run_ids: Sequence[str], *, half_batch: bool = False) -> list[RunInfo]:
+        """Queue runs of the same settings; with `half_batch` only their names tell."""
+        self.calls.append(("repeat", tuple(run_ids), half_batch))
+        with self._lock:
+            infos = []
+            for run_id in run_ids:
+                info = self._runs[run_id]
+                name = f"{info.name}, half batch" if half_batch else info.name
+                config = info.config.model_copy(update={"name": name})
+                infos.append(self._make(config, info.study, info.parent))
+            self._queue.held = False
+            self._enqueue(infos)
+            return infos
 
     def export_report(self, study: str, destination: Path) -> None:
         self.calls.append(("export_report", study, destination))
         self.events.put(Exported(str(destination)))
 
-    def stop(self, run_id: str) -> None:
+    def stop(self, run_id: str, *, discard: bool = False) -> None:
         self.calls.append(("stop", run_id))
         with self._lock:
-            if run_id == self._current:
-                self._script = self._current = None
-            if run_id in self._queue:
+            if run_id == self._queue.running:
+                self._script = None
+                self._queue.end()
+            else:
                 self._queue.remove(run_id)
             self._change(
                 replace(self._runs[run_id], state="stopped", reason="stopped by the user", seconds_left=None)
             )
+            self._tell_queue()
+            if discard:
+                self.bin([run_id])
 
     def stop_all(self) -> None:
         self.calls.append(("stop_all",))
         with self._lock:
-            for run_id in [*filter(None, [self._current]), *self._queue]:
+            for run_id in self._queue.unfinished:
                 self.stop(run_id)
             self.events.put(QueueEmpty())
+
+    def label(self, run_id: str, label: RunLabel) -> None:
+        self.calls.append(("label", run_id, label))
+        self._runs[run_id] = replace(self._runs[run_id], label=label)
+        self.events.put(RunChanged(self._runs[run_id]))
+
+    def bin(self, run_ids: Sequence[str]) -> None:
+        """Put ended runs into the bin; refuses those from which another run starts."""
+        self.calls.append(("bin", tuple(run_ids)))
+        needed = {info.parent for info in self._runs.values() if info.id not in run_ids}
+        refused = [run_id for run_id in run_ids if run_id in needed or run_id in self._queue]
+        if refused:
+            names = ", ".join(self._runs[run_id].title for run_id in refused)
+            self.events.put(
+                RequestFailed(BINNING, f"{names}: other runs start from it, or it has not ended.")
+            )
+        moved = {run_id: self._runs.pop(run_id) for run_id in run_ids if run_id not in refused}
+        self._binned |= moved
+        if moved:
+            self.events.put(RunsBinned(tuple(moved.values())))
+
+    def restore(self, run_ids: Sequence[str]) -> None:
+        self.calls.append(("restore", tuple(run_ids)))
+        for run_id in run_ids:
+            self._change(self._binned.pop(run_id))
+
+    def empty_bin(self) -> None:
+        self.calls.append(("empty_bin",))
+        self._binned.clear()
+        self.events.put(BinEmptied())
+
+    def estimate(self, study: StudyConfig) -> None:
+        """Answer at once with invented figures: 8 s an epoch, 12 MiB of memory for each image of a batch."""
+        self.calls.append(("estimate", study))
+        runs = []
+        for config in study.runs:
+            training = [part for part in (config.pretraining, config.finetuning) if part is not None]
+            seconds = sum(8.0 * part.epochs for part in training) + (40.0 if config.attack else 0.0)
+            images = max((part.batch_size for part in training), default=100)
+            runs.append(
+                RunEstimate(
+                    config.name, config.seed, seconds, images * 12 * 2**20, 40_000_000 * len(training)
+                )
+            )
+        if any(run.seconds > 1e7 for run in runs):
+            self.events.put(
+                RequestFailed(ESTIMATING, "The first step of the probe took longer than 40 seconds.")
+            )
+            return
+        free = 6 * 2**30
+        large = max((run.memory or 0 for run in runs), default=0)
+        warnings = (f"{large / 2**30:.1f} GB of memory are needed and 6.0 GB are free; halve the batch size",)
+        self.events.put(
+            StudyEstimated(
+                tuple(runs), DEVICE.name, 4.2, free, 50 * 10**9, warnings=warnings if large > free else ()
+            )
+        )
+
+    def cancel_estimate(self) -> None:
+        self.calls.append(("cancel_estimate",))
 
     def open_run(self, run_id: str) -> None:
         self.calls.append(("open_run", run_id))
@@ -268,21 +367,44 @@ class ScriptedSession:
         if record is not None:
             self._records[info.id] = record
 
+    def sample(self, **changes: object) -> None:
+        """Post one sample of the machine: a busy processor without accelerator, but for what is changed."""
+        values = {
+            "time": time.time(), "processor": 0.93, "memory": 3_100_000_000, "memory_total": 8_200_000_000,
+            "temperature": 61.0, "disk_free": 52_000_000_000,
+        }  # fmt: skip
+        self.events.put(MachineSample(**(values | changes)))
+
+    def fail(self, reason: str = "the loss is not a number", *, cause: str = "") -> None:
+        """Let the running run fail; with cause "memory" as after too large a batch."""
+        with self._lock:
+            run_id = self._queue.running
+            assert run_id is not None
+            self._script = None
+            self._queue.end()
+            self._change(
+                replace(self._runs[run_id], state="failed", reason=reason, cause=cause, seconds_left=None)
+            )
+
     def step(self, count: int = 1) -> bool:
         """Post the next events; False once nothing is queued."""
         with self._lock:
             for _ in range(count):
-                if self._paused:
+                if self._queue.held:
                     return False
                 if self._script is None:
-                    if not self._queue:
+                    run_id = self._queue.begin()
+                    if run_id is None:
                         return False
-                    self._current = self._queue.popleft()
-                    self._script = self._story(self._runs[self._current])
+                    self._tell_queue()
+                    self._script = self._story(self._runs[run_id])
                 event = next(self._script, None)
                 if event is None:
-                    self._script = self._current = None
-                    if not self._queue:
+                    self._script = None
+                    self._queue.trained(str(self._queue.running))
+                    self._queue.end()
+                    self._tell_queue()
+                    if not self._queue.ready:
                         self.events.put(QueueEmpty())
                 elif isinstance(event, RunChanged):
                     self._change(event.run)
@@ -306,13 +428,55 @@ class ScriptedSession:
         while not self._over.wait(pause):
             self.step()
 
+    def _make(self, config: RunConfig, study: str, parent: str) -> RunInfo:
+        number = len(self._runs) + len(self._binned)
+        run_id = f"{number + 1:04d}-{config.name}"
+        info = RunInfo(
+            run_id, config.name, study, str(self.workspace / run_id), "created", config,
+            created=1.79e9 + number, device="cpu", parent=parent,
+        )  # fmt: skip
+        self._change(info)
+        return info
+
+    def _go_on(self, run_ids: Sequence[str]) -> None:
+        with self._lock:
+            self._queue.held = False
+            running = self._queue.running
+            if running:
+                self._change(replace(self._runs[running], state="running"))
+            infos = [self._runs[run_id] for run_id in run_ids if run_id != running]
+            for info in infos:
+                self._change(replace(info, state="created", reason=""))
+            self._enqueue(infos, first=True)
+
+    def _enqueue(self, infos: Sequence[RunInfo], *, first: bool = False) -> None:
+        runs = []
+        for info in infos:
+            parent = self._runs.get(info.parent)
+            waits = parent is not None and parent.state != "finished"
+            runs.append(QueuedRun(info.id, info.title, {parent.id: parent.title} if parent and waits else {}))
+        self._queue.add(runs, first=first)
+        self._tell_queue()
+
+    def _tell_queue(self) -> None:
+        """Post the order, and for whom each run waits."""
+        held = self._queue.held
+        for run_id in self._queue.order:
+            titles = self._queue.waits_for(run_id)
+            reason = f"waits for {', '.join(titles)}" if titles else ""
+            if self._runs[run_id].state == "created" and self._runs[run_id].reason != reason:
+                self._change(replace(self._runs[run_id], reason=reason))
+        self.events.put(QueueChanged(self._queue.unfinished if held else self._queue.order, held))
+
     def _change(self, info: RunInfo) -> None:
+        if info.id in self._runs:
+            info = replace(info, label=self._runs[info.id].label)
         self._runs[info.id] = info
         self.events.put(RunChanged(info))
 
     def _story(self, info: RunInfo) -> Iterator[EngineEvent]:
         config, random = info.config, np.random.default_rng(sum(map(ord, info.name)))
-        started = replace(info, state="running", stage=config.stages[0], seconds_left=200.0)
+        started = replace(info, state="running", reason="", stage=config.stages[0], seconds_left=200.0)
         yield RunChanged(started)
         yield LogAdded(info.id, time.time(), "info", f"{info.name} starts on the CPU with 2 threads")
         stages, done = config.stages, 0.0
