@@ -35,6 +35,7 @@ from engine.config.study import (
     parse_run,
     parse_study,
     problems_of,
+    settings_hash,
     validate,
 )
 from engine.config.training import (
@@ -88,5 +89,6 @@ __all__ = [
     "parse_study",
     "paths_of",
     "problems_of",
+    "settings_hash",
     "validate",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import json
 import re
 import tomllib
@@ -225,6 +226,11 @@ def parse_run(text: str, *, origin: str | None = None) -> RunConfig:
 def dump_run(run: RunConfig) -> str:
     """Write one run as TOML, every setting in full."""
     return tomlkit.dumps(_plain(run))
+
+
+def settings_hash(run: RunConfig) -> str:
+    """SHA-256 in hex of `dump_run`: what `sha256sum` tells of the run's config.toml."""
+    return hashlib.sha256(dump_run(run).encode()).hexdigest()
 
 
 def dump_study(study: StudyConfig) -> str:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 #: Kept: the newest and the one before it.
 KEPT = 2
 SPARE_BYTES = 64_000_000
+#: Entry of the metadata of exported weights: the hash of the tensors, however they are stored.
+TENSORS_KEY = "tensors_sha256"
 
 _NAME = re.compile(r"(\d{4,})-(pretraining|finetuning|attack)-(\d{8,})\.pt")
 
@@ -231,12 +233,34 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a model's weights from .safetensors or .pt; returns name -> CPU tensor, and the metadata.
 
     A .pt file holds the weights themselves or has them under "state_dict", "model", "model_state_dict" or "net".
-    Where there is a `<file>.sha256`, the file must match it.
+    Where there is a `<file>.sha256`, the file must match it; where the metadata has the tensors' hash, they must.
 
     Raises:
         UntrustedFileError, DamagedFileError, StoreError: see `load_checkpoint`.
         CheckpointError: it holds no table of tensors.
     """
+    tensors, metadata = _read_weights(path)
+    if TENSORS_KEY in metadata and metadata[TENSORS_KEY] != digest_of(tensors):
+        raise DamagedFileError(
+            f"the weights in {path} are not those that were exported: their SHA-256 is another one than the file "
+            "says; export them again"
+        )
+    return tensors, metadata
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 in hex of names, types, shapes and numbers, the same for every file format and order of names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu").contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     import torch
 
     if path.exists() and _digest_path(path).exists() and _stored_digest(path) != sha256_of(path):
