@@ -61,6 +61,7 @@ from engine.events import (
     RunState,
     WeightsRecognised,
 )
+from engine.machine import Sampler
 from engine.references import References, RunKey
 from engine.results import results_of, study_runs
 from engine.store.run_folder import LogLevel, RunFolder
@@ -134,6 +135,7 @@ class Session:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
         self._inspector = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-inspector")
         self._inspection, self._gallery = RunControl(), RunControl()
+        self._sampler = Sampler(workspace, post=self.events.put, tell=self._tell_of_machine)
         # Held by what computes on the chosen device; whoever finds it taken computes on the CPU beside it.
         self._device_in_use = threading.Lock()
 
@@ -152,6 +154,7 @@ class Session:
         for problem in self._workspace.problems:
             self.events.put(RequestFailed("list the runs", problem))
         self._engine.start()
+        self._sampler.start()
 
     def submit(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
         """Create the runs of a study (state "created") and queue them in order.
@@ -484,8 +487,12 @@ class Session:
             pool.shutdown(wait=False, cancel_futures=True)
         if self._engine.ident is not None:
             self._engine.join(timeout)
+        self._sampler.stop()
         self._workspace.unlock()
         return not self._engine.is_alive()
+
+    def _tell_of_machine(self, text: str) -> None:
+        self.events.put(LogAdded(None, time.time(), "info", text))
 
     def _require_lock(self) -> None:
         if not self._workspace.writable:
@@ -579,7 +586,7 @@ class Session:
 
             self._runner = Runner(
                 folder, self._references.parent_weights(folder), surrogate_weights=self._references.surrogate_weights(folder),
-                data_root=data_folder(), control=self._control, emit=self.events.put,
+                data_root=data_folder(), control=self._control, emit=self.events.put, machine=self._sampler.latest,
             )  # fmt: skip
             self._runner.run()
             self._end(folder, "finished")

@@ -29,6 +29,7 @@ from engine.events import (
     Downloading,
     EngineEvent,
     LogAdded,
+    MachineSample,
     RowsAdded,
     RunChanged,
     RunInfo,
@@ -41,11 +42,15 @@ from engine.store.checkpoints import CheckpointFolder
 from engine.store.run_file import RunFile
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.run_reader import read_tables
+from engine.store.schema import MACHINE
 from engine.training.stage import TrainingStage
 
 #: Least time between two updates of the run's line and its heartbeat on disk.
 UPDATE_SECONDS = 0.25
 HEARTBEAT_SECONDS = 2.0
+#: About so often what the machine is doing is written down.
+MACHINE_SECONDS = 10.0
+_SAMPLED = [column.name for column in MACHINE.columns if column.name != "seconds"]
 
 
 class Runner:
@@ -58,16 +63,18 @@ class Runner:
         data_root: folder for downloaded data.
         control: asks to pause or stop.
         emit: takes the events.
+        machine: tells what the machine is doing; None if that is not known.
     """
 
     def __init__(
         self, folder: RunFolder, parent_weights: Path | None, *, data_root: Path, control: RunControl,
         emit: Callable[[EngineEvent], None], surrogate_weights: Path | None = None,
+        machine: Callable[[], MachineSample | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.config: RunConfig = folder.config
         self.parent_weights, self.surrogate_weights = parent_weights, surrogate_weights
-        self.data_root, self.control, self.emit = data_root, control, emit
+        self.data_root, self.control, self.emit, self.machine = data_root, control, emit, machine
         self.checkpoints = CheckpointFolder(folder.checkpoints)
         self.info: RunInfo = folder.info()
         self.file: RunFile | None = None
@@ -76,7 +83,7 @@ class Runner:
         self._stages: dict[StageName, Stage] = {}
         self._shown: dict[tuple[StageName, TableName], Columns] = {}
         self._shares: dict[StageName, float] = {}
-        self._began = self._updated = self._beaten = time.monotonic()
+        self._began = self._updated = self._beaten = self._sampled = time.monotonic()
         self._seconds_before = self.info.seconds
         self._cost_before = 0.0
 
@@ -100,9 +107,11 @@ class Runner:
                         self._update(stage=name)
                         self.emit(StageStarted(self.info.id, stage.layout))
                         self.log("info", f"{stage.layout.title} begins")
+                        self._sample(name)
                         result = stage.work(self)
                         if result is not None:
                             self._note_result(result)
+                        self._sample(name)
                         self.advance(name, 1.0)
                         self.log("info", f"{stage.layout.title} is finished")
             finally:
@@ -159,6 +168,8 @@ class Runner:
             seconds_left=left,
             force=share >= 1,
         )
+        if time.monotonic() - self._sampled > MACHINE_SECONDS:
+            self._sample(stage)
 
     def log(self, level: LogLevel, text: str) -> None:
         """Write a line to the run's log and tell about it."""
@@ -178,6 +189,18 @@ class Runner:
                 info.state, reason=info.reason, stage=info.stage, progress=info.progress,
                 seconds=info.seconds, device=info.device, result=info.result,
             )  # fmt: skip
+
+    def _sample(self, stage: StageName) -> None:
+        """Write down what the machine is doing."""
+        self._sampled = time.monotonic()
+        sample = self.machine()
+        if sample is not None:
+            figures = {name: getattr(sample, name) for name in _SAMPLED}
+            figures["seconds"] = self._seconds_before + self._sampled - self._began
+            columns = {
+                name: np.array([np.nan if value is None else float(value)]) for name, value in figures.items()
+            }
+            self.rows(stage, "machine", columns)
 
     def _note_result(self, result: AttackResult) -> None:
         self._update(result=result)
@@ -265,7 +288,10 @@ class Runner:
         _, tables = read_tables(self.folder.metrics_path)
         kept: dict[StageName, dict[TableName, Columns]] = {}
         for name, stage in self._stages.items():
-            kept[name], self._shares[name] = stage.kept(self, tables.get(name, {}))
+            rows = tables.get(name, {})
+            kept[name], self._shares[name] = stage.kept(self, rows)
+            if "machine" in rows:  # what it took is no part of what is gone on from: all of it is kept
+                kept[name]["machine"] = rows["machine"]
         return kept
 
 
