@@ -54,11 +54,9 @@ def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
     raise UsageError(f"There is no run {text!r} here. `cartl runs` lists the runs.")
 
 
-def command_line(options: argparse.Namespace, words: Sequence[str], overrides: Sequence[str] = ()) -> str:
+def command_line(options: argparse.Namespace, words: Sequence[str]) -> str:
     """Write a command line that goes on with what this one began."""
     line = [*_program(), *words]
-    for override in overrides:
-        line += ["--set", override]
     if options.workspace != api.default_workspace():
         line += ["--workspace", str(options.workspace)]
     return shlex.join(line)

@@ -25,11 +25,16 @@ _EVALUATING = ("batch_size", "samples", "examples", "sweep_epsilon", "sweep_step
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
-    """Add --set, which changes settings of a study."""
+    """Add --set and --sweep, which change settings of a study."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a setting of every run that has it, such as attack.epsilon=4/255, also where the grid varies it; "
         "grid.seed=[0,1,2] changes the grid itself; may be given repeatedly",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="KEY=VALUES",
+        help="make every run in which a setting has an effect once for each value: 0.005,0.01 or 4..8 or 4..12 step 4 or "
+        "lin(0.2,1,5) or log(1e-4,1e-1,4) or 4/255,8/255 or neft,vanilla; k=1..5 and seed=0..4 too; may be given repeatedly",
     )  # fmt: skip
 
 

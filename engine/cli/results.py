@@ -10,6 +10,7 @@ from engine import api
 from engine.cli import report
 from engine.cli.common import UsageError, client_of, say
 from engine.cli.progress import showing
+from engine.cli.settings import changes_of
 from engine.config import ComparisonConfig, load_study, parse_study
 from engine.events import RunInfo
 from engine.report import StudySource
@@ -22,8 +23,8 @@ def results(options: argparse.Namespace) -> int:
     with showing() as display, client_of(options, display) as client:
         known, questions = client.runs, client.questions
     if options.study is None:
-        if options.compare or options.set:
-            raise UsageError("--compare and --set need the STUDY that they are meant for.")
+        if options.compare or changes_of(options):
+            raise UsageError("--compare, --set and --sweep need the STUDY that they are meant for.")
         return _list_studies(known, options)
     title, source = _study(options, known)
     study = source.study if source else None
@@ -84,14 +85,14 @@ def _study(options: argparse.Namespace, known: Mapping[str, RunInfo]) -> tuple[s
     text, path = options.study, Path(options.study)
     titles = list(dict.fromkeys(run.study for run in known.values()))
     presets = api.preset_texts()
-    more = tuple(word for override in options.set for word in ("--set", override))
+    more = tuple(changes_of(options))
     source: StudySource | None = None
     if path.is_file():
-        study = load_study(path, options.set)
+        study = load_study(path, options.set, options.sweep)
         toml = path.read_text(encoding="utf-8-sig")
         source = StudySource(study, toml, (path.name, *more), path.name)
     elif (name := text if text in presets else _preset_called(text)) is not None:
-        study = parse_study(presets[name], options.set, origin=f"{name}.toml")
+        study = parse_study(presets[name], options.set, options.sweep, origin=f"{name}.toml")
         source = StudySource(study, presets[name], (name, *more), f"{name}.toml")
     elif text not in titles:
         listed = ", ".join(repr(title) for title in titles[:10]) or "none"
@@ -99,8 +100,8 @@ def _study(options: argparse.Namespace, known: Mapping[str, RunInfo]) -> tuple[s
             f"There is no study file, preset or study of this workspace {text!r}. Studies here: {listed}. "
             f"Presets: {', '.join(presets)}."
         )
-    elif options.set:
-        raise UsageError("--set needs a study file or a preset, whose settings it changes.")
+    elif more:
+        raise UsageError("--set and --sweep need a study file or a preset, whose settings they change.")
     title = source.study.title if source else text
     if title not in titles:
         raise UsageError(

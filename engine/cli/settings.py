@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from engine import api
 from engine.cli.common import UsageError, find_run
 from engine.config import (
     ATTACKS,
@@ -16,12 +17,39 @@ from engine.config import (
     MachineConfig,
     RunConfig,
     Settings,
+    StudyConfig,
+    load_study,
+    parse_study,
     validate,
 )
 from engine.events import RunInfo
 
 #: Settings that another attack takes over from a run's own one: they do not belong to the attack.
 _SHARED = ("samples", "batch_size", "examples")
+
+
+def chosen_study(text: str, options: argparse.Namespace) -> StudyConfig:
+    """A study file, or the preset of that name, with what --set and --sweep change.
+
+    Raises:
+        ConfigError: the settings cannot be used.
+        UsageError: there is no such file or preset.
+    """
+    path = Path(text)
+    if path.exists() or path.suffix:
+        if not path.is_file():
+            raise UsageError(f"There is no study file {path}.")
+        return load_study(path, options.set, options.sweep)
+    texts = api.preset_texts()
+    if text not in texts:
+        raise UsageError(f"There is no study file or preset {text!r}. The presets are: {', '.join(texts)}.")
+    return parse_study(texts[text], options.set, options.sweep, origin=text)
+
+
+def changes_of(options: argparse.Namespace) -> list[str]:
+    """The --set and --sweep of a command, to be written down again."""
+    given = (("--set", options.set), ("--sweep", options.sweep))
+    return [word for option, values in given for value in values for word in (option, value)]
 
 
 def given_settings(options: argparse.Namespace, model: type[Settings], prefix: str = "") -> dict[str, Any]:

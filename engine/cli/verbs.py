@@ -13,8 +13,8 @@ from engine.cli.client import Client, Paused
 from engine.cli.common import UsageError, client_of, command_line, find_run, say
 from engine.cli.evaluation import attacks_as_json, attacks_text, evaluation_texts
 from engine.cli.progress import showing
-from engine.cli.settings import attacking_run, surrogate
-from engine.config import StageName, StudyConfig, load_study, parse_study
+from engine.cli.settings import attacking_run, changes_of, chosen_study, surrogate
+from engine.config import StageName, StudyConfig
 from engine.events import RunInfo
 from engine.report.tables import results_as_json
 from engine.results import results_of
@@ -26,19 +26,12 @@ DETAILED = 6
 
 def demo(options: argparse.Namespace) -> int:
     """Make the runs of the demo."""
-    return _make_study(_preset("demo", options.set), options, ["demo"])
+    return _make_study(chosen_study("demo", options), options, ["demo"])
 
 
 def run(options: argparse.Namespace) -> int:
     """Make the runs of a study file or a preset."""
-    path = Path(options.study)
-    if path.exists() or path.suffix:
-        if not path.is_file():
-            raise UsageError(f"There is no study file {path}.")
-        study = load_study(path, options.set)
-    else:
-        study = _preset(options.study, options.set)
-    return _make_study(study, options, ["run", options.study])
+    return _make_study(chosen_study(options.study, options), options, ["run", options.study])
 
 
 def attack(options: argparse.Namespace) -> int:
@@ -128,8 +121,10 @@ def attacks(options: argparse.Namespace) -> int:
 def presets(options: argparse.Namespace) -> int:
     """List the studies that come with the program, or print one as TOML."""
     if options.name:
-        study = _preset(options.name, ())
-        text = api.preset_texts()[options.name]
+        known = api.presets()
+        if options.name not in known:
+            raise UsageError(f"There is no preset {options.name!r}. The presets are: {', '.join(known)}.")
+        study, text = known[options.name], api.preset_texts()[options.name]
         say(report.as_json(study.model_dump(mode="json")) if options.json else text.rstrip())
         return 0
     known = api.presets()
@@ -141,13 +136,6 @@ def presets(options: argparse.Namespace) -> int:
     return 0
 
 
-def _preset(name: str, overrides: Sequence[str]) -> StudyConfig:
-    known = api.presets()
-    if name not in known:
-        raise UsageError(f"There is no study file or preset {name!r}. The presets are: {', '.join(known)}.")
-    return parse_study(api.preset_texts()[name], overrides, origin=name) if overrides else known[name]
-
-
 def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str]) -> int:
     started = time.monotonic()
     if options.only:
@@ -155,7 +143,7 @@ def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str
         words = [*words, *(word for name in options.only for word in ("--only", name))]
     if options.dry_run:
         return _tell_plan(study, options)
-    go_on = command_line(options, [*words, "--resume"], options.set)
+    go_on = command_line(options, [*words, "--resume", *changes_of(options)])
     with showing() as display, client_of(options, display) as client:
         if not options.resume and (unfinished := _unfinished(study, client.runs.values())):
             display.line(

@@ -92,7 +92,7 @@ def read_axes(grid: Any, place: Keys) -> list[Axis]:
     problems = []
     for path, values in _entries(grid, ()):
         name = ".".join(path)
-        problem = "stands twice in this grid; remove one" if name in axes else _wrong_name(path)
+        problem = "stands twice in this grid; remove one" if name in axes else wrong_name(path)
         problem = problem or _wrong_values(path, values)
         if problem:
             problems.append(Problem(".".join([*place, name]), problem))
@@ -224,7 +224,8 @@ def _entries(table: Mapping[str, Any], path: Keys) -> Iterator[tuple[Keys, Any]]
             yield here, value
 
 
-def _wrong_name(path: Keys) -> str:
+def wrong_name(path: Keys) -> str:
+    """Why no axis may have this name, empty if it may."""
     name = ".".join(path)
     if path in FIXED:
         return f"{name} cannot be varied; write a run for each"

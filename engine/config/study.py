@@ -21,12 +21,13 @@ from typing import Any, Literal, TypeVar
 import tomlkit
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from engine.config.axes import Axis, read_axes, shown, without
+from engine.config.axes import ALIASES, Axis, fields, read_axes, shown, without, wrong_name
 from engine.config.base import Settings, setting
 from engine.config.grid import MAX_RUNS, Template, Variant, expand
 from engine.config.places import Finder
 from engine.config.run import STAGES, RunConfig
 from engine.config.sharing import share_pretraining
+from engine.config.sweeps import SweepError, parse_sweep
 from engine.errors import ConfigError, Problem
 
 #: Room for as many runs as a study may have, each in full.
@@ -183,12 +184,14 @@ def line_name(cell: str) -> str:
     return re.sub(r",? *\bk=\d+\b", "", cell).strip(", ") or cell
 
 
-def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
+def load_study(path: Path, overrides: Iterable[str] = (), sweeps: Iterable[str] = ()) -> StudyConfig:
     """Read a study or a single run from a TOML file.
 
     Args:
         path: the file, at most 4 MB and 8 tables deep.
         overrides: "dotted.key=value" texts that apply to every run that has that key's stage.
+        sweeps: "dotted.key=0.1, 0.2" texts that each vary a setting in all runs in which it has an effect, whatever
+            they or the grid say of it. Comparisons of runs that then have other names are left out.
 
     Raises:
         ConfigError: with every problem, its place and, where it can be told, its line.
@@ -201,10 +204,12 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
         raise ConfigError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Problem("", "is not UTF-8 text; save it as UTF-8")], str(path)) from error
-    return parse_study(text, overrides, origin=str(path))
+    return parse_study(text, overrides, sweeps, origin=str(path))
 
 
-def parse_study(text: str, overrides: Iterable[str] = (), *, origin: str | None = None) -> StudyConfig:
+def parse_study(
+    text: str, overrides: Iterable[str] = (), sweeps: Iterable[str] = (), *, origin: str | None = None
+) -> StudyConfig:
     """Read a study or a single run from TOML text; see `load_study`."""
     try:
         table = tomllib.loads(text)
@@ -212,7 +217,7 @@ def parse_study(text: str, overrides: Iterable[str] = (), *, origin: str | None 
         raise ConfigError([Problem("", f"is not valid TOML: {error}")], origin) from error
     if _depth(table) > MAX_TOML_DEPTH:
         raise ConfigError([Problem("", f"tables are nested deeper than {MAX_TOML_DEPTH} levels")], origin)
-    return _study_from_table(table, overrides, text, origin)
+    return _study_from_table(table, overrides, list(sweeps), text=text, origin=origin)
 
 
 def parse_run(text: str, *, origin: str | None = None) -> RunConfig:
@@ -294,8 +299,29 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     return [part.strip() for part in key.split(".")], parsed
 
 
+def read_sweep(text: str) -> tuple[str, list[Any]]:
+    """Split "k=1..5" into the name of an axis and its values.
+
+    Raises:
+        ConfigError: there is no such setting, or the values cannot be read.
+    """
+    name, equals, values = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise ConfigError([Problem("--sweep", f"expected KEY=VALUES such as k=1..5, got {text!r}")])
+    place = f"--sweep {name}"
+    keys = tuple(name.split("."))
+    if problem := wrong_name(keys):
+        raise ConfigError([Problem(place, problem)])
+    try:
+        return name, list(parse_sweep(values, fields()[ALIASES.get(name, (keys,))[0]]))
+    except SweepError as error:
+        where = f" (character {error.position + 1} of {values!r})" if values.strip() else ""
+        raise ConfigError([Problem(place, f"{error}{where}")]) from None
+
+
 def _study_from_table(
-    table: dict[str, Any], overrides: Iterable[str], text: str, origin: str | None
+    table: dict[str, Any], overrides: Iterable[str], sweeps: list[str], *, text: str, origin: str | None
 ) -> StudyConfig:
     single = "runs" not in table
     defaults: dict[str, Any] = {}
@@ -316,15 +342,35 @@ def _study_from_table(
             )
         head = {key: value for key, value in table.items() if key not in ("runs", "defaults")}
     changes = [parse_override(override) for override in overrides]
+    for name, taken in map(read_sweep, sweeps):
+        grid = _swept(grid, runs, name, taken)
     finder = Finder(text, runs, defaults, overridden=[path for path, _ in changes], single=single)
     try:
         finder.variants = variants = _expanded(runs, defaults, grid, changes)
-        return StudyConfig.model_validate({**head, "runs": [variant.table for variant in variants]})
+        values = {**head, "runs": [variant.table for variant in variants]}
+        return study_without_stale(values) if sweeps else StudyConfig.model_validate(values)
     except ValidationError as error:
         problems = problems_of(error)
     except ConfigError as error:
         problems = list(error.problems)
     raise ConfigError(list(dict.fromkeys(finder.found(problem) for problem in problems)), origin)
+
+
+def study_without_stale(values: Mapping[str, Any]) -> StudyConfig:
+    """Make a study, leaving out comparisons of runs that are not there.
+
+    Raises:
+        ValidationError: anything else is wrong.
+    """
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        places = [problem.place.split(".") for problem in problems_of(error)]
+        if not all(place[0] == "comparisons" for place in places):
+            raise
+    stale = {int(place[1]) for place in places}
+    kept = [item for number, item in enumerate(values["comparisons"]) if number not in stale]
+    return StudyConfig.model_validate({**values, "comparisons": kept})
 
 
 def expand_table(table: Mapping[str, Any]) -> list[Variant]:
@@ -368,6 +414,27 @@ def _expanded(
         if path not in (["name"], ["start_from"]):
             _apply([variant.table for variant in variants], path, value)
     return variants
+
+
+def _swept(grid: Any, runs: list[dict[str, Any]], name: str, values: list[Any]) -> Any:
+    """The grid with one more axis; what grid and runs said about its settings goes."""
+    if not isinstance(grid, dict):
+        return grid
+    for path in (*ALIASES.get(name, (tuple(name.split(".")),)), (name,)):
+        for table in runs:
+            _drop(table, path)
+            _drop(table.get("grid", {}), path)
+        _drop(grid, path)
+        grid.pop(".".join(path), None)
+    return {**grid, name: values}
+
+
+def _drop(table: Any, path: tuple[str, ...]) -> None:
+    """Take out what is at a path, written as nested tables or as one dotted key."""
+    if isinstance(table, dict):
+        table.pop(".".join(path), None)
+        if len(path) > 1:
+            _drop(table.get(path[0]), path[1:])
 
 
 def _with_defaults(defaults: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:

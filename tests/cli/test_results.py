@@ -112,8 +112,8 @@ def test_that_a_study_is_found_by_its_title_and_lines_are_compared_on_demand(
         (["results", "Nothing"], "no study file, preset or study of this workspace 'Nothing'. Studies here: 'Two lines'"),
         (["results", "demo"], "No run of 'Demo: letters to digits' is in"),
         (["results", "Two lines", "--compare", "AT, neft", "AT"], "no line 'AT'. The lines are: 'AT, vanilla', 'AT, neft'"),
-        (["results", "--compare", "a", "b"], "--compare and --set need the STUDY"),
-        (["results", "Two lines", "--set", "attack.steps=3"], "--set needs a study file or a preset"),
+        (["results", "--compare", "a", "b"], "--compare, --set and --sweep need the STUDY"),
+        (["results", "Two lines", "--set", "attack.steps=3"], "--set and --sweep need a study file or a preset"),
         (["report", "Two lines"], "--to"),
     ],
 )  # fmt: skip
