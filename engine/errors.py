@@ -8,9 +8,12 @@
     ├── StoreError             a file of a run cannot be written or read
     │   ├── UntrustedFileError a file breaks a safety rule and was not read
     │   ├── DamagedFileError   a file is cut short or its checksum is wrong
+    │   ├── MissingRunError    there is no such run, or its folder is gone
     │   └── WorkspaceLockedError another process writes to this workspace
+    ├── QueueError             the queue cannot be put into the order asked for
     ├── CheckpointError        a checkpoint does not fit what it is loaded into
     ├── DeviceError            the chosen device cannot be used
+    ├── OutOfMemoryError       the device has too little memory for the settings
     └── DivergedError          a loss or gradient stopped being a number
 
 A message says what was expected, what came and what to do.
@@ -86,6 +89,10 @@ class DamagedFileError(StoreError):
     """A file is cut short, or its checksum does not match its content."""
 
 
+class MissingRunError(StoreError):
+    """There is no run of this id, or its folder is gone."""
+
+
 class WorkspaceLockedError(StoreError):
     """Another living process writes to this workspace."""
 
@@ -100,6 +107,10 @@ class CheckpointError(CartlError):
 
 class DeviceError(CartlError):
     """The chosen device cannot be used on this machine."""
+
+
+class OutOfMemoryError(CartlError):
+    """The device has too little memory for the settings."""
 
 
 class DivergedError(CartlError):

@@ -21,6 +21,9 @@ ENDED: frozenset[str] = frozenset({"paused", "stopped", "finished", "failed", "i
 #: States from which a run can go on where it stopped.
 RESUMABLE: frozenset[str] = frozenset({"paused", "stopped", "failed", "interrupted"})
 
+#: Kinds of failure that a program can do something about: "memory" where the device had too little.
+FailureCause = Literal["", "memory"]
+
 TableName = Literal[
     "steps",
     "epochs",
@@ -149,7 +152,7 @@ class RunInfo:
     """One line of the run list. Times are seconds; `created` is Unix time; `progress` is 0..1 of the whole run.
 
     `parent` is the id of the run whose weights it starts from, empty if there is none in the workspace.
-    `cause` tells failures apart that a program can do something about: "memory" where the device had too little.
+    `cause` is what a failed run failed of, where a program can do something about it.
     """
 
     id: str
@@ -168,7 +171,7 @@ class RunInfo:
     result: AttackResult | None = None
     parent: str = ""
     label: RunLabel = RunLabel()
-    cause: Literal["", "memory"] = ""
+    cause: FailureCause = ""
 
     @property
     def title(self) -> str:

@@ -1,6 +1,7 @@
 """One run's folder: settings, status, journal, log, and where everything else lies.
 
 <run id>/config.toml      the settings, never changed
+         label.json       what the user wrote on it: title, tags, star, notes
          status.json      the newest state, replaced as a whole
          journal.jsonl    every change of state, one line each, only ever appended to
          run.log          what was told to the user, rotated
@@ -23,18 +24,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine.config import STAGES, RunConfig, StageName, parse_run
 from engine.errors import ConfigError, DamagedFileError
-from engine.events import AttackResult, RunInfo, RunState
+from engine.events import AttackResult, FailureCause, RunInfo, RunLabel, RunState
 from engine.store.atomic import write_error, write_text
+from engine.store.labels import label_from_json, label_to_json, tidy_label
 from engine.store.process import ProcessIdentity
 
 CONFIG_FILE = "config.toml"
 STATUS_FILE = "status.json"
+LABEL_FILE = "label.json"
 STATUS_VERSION = 1
 MAX_TEXT_BYTES = 1_000_000
 LOG_BYTES = 5_000_000
 LOG_FILES = 5
 
 LogLevel = Literal["info", "warning", "error"]
+#: What tells whether a file has changed: when it was written, in nanoseconds, and its size in bytes.
+Stamp = tuple[int, int]
 
 
 class RunFolder:
@@ -42,7 +47,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._config: tuple[tuple[int, int], RunConfig] | None = None
+        self._config: tuple[Stamp, RunConfig] | None = None
+        self._label: tuple[Stamp | None, RunLabel] = (None, RunLabel())
 
     @property
     def id(self) -> str:
@@ -77,10 +83,9 @@ class RunFolder:
         """
         path = self.path / CONFIG_FILE
         try:
-            stat = path.stat()
+            stamp = _stamp(path)
         except OSError as error:
             raise DamagedFileError(f"{path} cannot be read: {error.strerror}") from error
-        stamp = (stat.st_mtime_ns, stat.st_size)
         if self._config is None or self._config[0] != stamp:
             try:
                 self._config = (stamp, parse_run(read_text(path), origin=str(path)))
@@ -88,21 +93,66 @@ class RunFolder:
                 raise DamagedFileError(str(error)) from error
         return self._config[1]
 
+    @property
+    def known_config(self) -> tuple[Stamp, RunConfig] | None:
+        """The settings as they were last read, and the stamp of config.toml then; None before.
+
+        May be set to what is known from elsewhere: config.toml is read again only if its stamp is another one.
+        """
+        return self._config
+
+    @known_config.setter
+    def known_config(self, known: tuple[Stamp, RunConfig]) -> None:
+        self._config = known
+
+    def label(self) -> RunLabel:
+        """What the user wrote on the run; an empty label where there is none.
+
+        Raises:
+            DamagedFileError: label.json cannot be read or holds no label.
+        """
+        path = self.path / LABEL_FILE
+        try:
+            stamp = _stamp(path)
+        except OSError:
+            return RunLabel()
+        if self._label[0] != stamp:
+            self._label = (stamp, label_from_json(read_text(path), origin=str(path)))
+        return self._label[1]
+
+    def write_label(self, label: RunLabel) -> RunLabel:
+        """Keep what the user wrote on the run; the settings stay as they are. Returns it as it is kept.
+
+        Raises:
+            ConfigError: it is longer than it may be.
+            StoreError: it could not be written.
+        """
+        kept = tidy_label(label)
+        write_text(self.path / LABEL_FILE, label_to_json(kept))
+        return kept
+
     def info(self) -> RunInfo:
         """The run's line in the list.
 
         A run that claims to be under way although its process is gone counts as "interrupted". A damaged
-        status.json gives state "failed" with the reason, so that the rest of the run stays within reach.
+        status.json gives state "failed" with the reason, a damaged label an empty one, so that the rest of the run
+        stays within reach.
 
         Raises:
             DamagedFileError: the settings cannot be read.
         """
         config = self.config
         try:
+            label = self.label()
+        except DamagedFileError:
+            label = RunLabel()
+        try:
             status = self._read_status()
             result = _result_from_json(status["result"])
         except DamagedFileError as error:
-            return RunInfo(self.id, config.name, "", str(self.path), "failed", config, reason=str(error))
+            return RunInfo(
+                self.id, config.name, "", str(self.path), "failed", config, reason=str(error), label=label
+            )
         state: RunState = status["state"]
         reason = str(status["reason"])
         started = state == "running" or (state == "created" and status["stage"] is not None)
@@ -124,6 +174,8 @@ class RunFolder:
             device=str(status["device"]),
             result=result,
             parent=str(status["parent"]),
+            label=label,
+            cause="memory" if state == "failed" and status.get("cause") == "memory" else "",
         )
 
     @property
@@ -149,6 +201,7 @@ class RunFolder:
         seconds: float = 0.0,
         device: str = "",
         result: AttackResult | None = None,
+        cause: FailureCause = "",
     ) -> None:
         """Replace status.json, which also is the run's heartbeat; a change of state goes to the journal too.
 
@@ -160,6 +213,7 @@ class RunFolder:
             seconds: computing time so far.
             device: where it computes.
             result: what the attack stage found.
+            cause: of a failure, where it is a known one.
 
         Raises:
             StoreError: it could not be written; the status before is unchanged.
@@ -169,7 +223,7 @@ class RunFolder:
         except DamagedFileError:
             before = {"study": "", "parent": "", "created": 0.0, "state": None}
         constant = {key: before[key] for key in ("study", "parent", "created")}
-        values = {"reason": reason, "stage": stage, "progress": progress, "seconds": seconds}
+        values = {"reason": reason, "stage": stage, "progress": progress, "seconds": seconds, "cause": cause}
         self._write(constant, before["state"], state, **values, device=device, result=result)
 
     def journal(self, kind: str, **data: Any) -> None:
@@ -246,6 +300,7 @@ class RunFolder:
             **constant,
             "state": state,
             "reason": "",
+            "cause": "",
             "stage": None,
             "progress": 0.0,
             "seconds": 0.0,
@@ -299,6 +354,11 @@ _STATUS_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _RESULT = TypeAdapter(AttackResult)
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def read_text(path: Path) -> str:
