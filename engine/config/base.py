@@ -6,7 +6,7 @@ The window builds its forms, and the command line its help, from these fields al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -110,6 +110,8 @@ def setting(
     advanced: bool = False,
     symbol: str = "",
     short: dict[str, str] | None = None,
+    proposed: Sequence[Any] = (),
+    source: str = "",
     **limits: Any,
 ) -> Any:
     """Declare one setting.
@@ -123,11 +125,17 @@ def setting(
         advanced: folded away in the form until asked for.
         symbol: how papers write it ("k", "lambda"), where short names of methods should tell it.
         short: what tables and names of runs call a choice, where that is not its own name with blanks.
+        proposed: values that people commonly take, those of the paper among them; forms offer them.
+        source: the paper that the setting comes from, with its section where one is to be looked up.
         limits: pydantic's bounds (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
     """
     extra: dict[str, Any] = {"unit": unit, "advanced": advanced}
     if symbol:
         extra["symbol"] = symbol
+    if proposed:
+        extra["proposed"] = list(proposed)
+    if source:
+        extra["source"] = source
     if short is not None:
         extra["short"] = dict(short)
     if shown_if:

@@ -20,7 +20,15 @@ from engine.config.axes import ALIASES, Keys, fields, has_effect, model_of, reac
 from engine.config.base import parse_ratio
 from engine.config.grid import Variant, put
 from engine.config.run import RunConfig
-from engine.config.study import StudyConfig, expand_table, load_study, parse_study, problems_of
+from engine.config.study import (
+    StudyConfig,
+    expand_table,
+    load_study,
+    parse_study,
+    problems_of,
+    study_without_stale,
+)
+from engine.config.sweeps import SweepError, parse_sweep
 from engine.errors import ConfigError, Problem
 
 #: What is at the top of a study's file, beside its runs and its grid.
@@ -35,7 +43,7 @@ class RunDraft:
         written: the table as it was read, without its grid.
         shown: all its settings as they were read; where they are varied, those of its first variant.
         values: all its settings now; what cannot be used may stand in here.
-        grid: axes of its own, by dotted name: a list of values, or label -> value.
+        grid: axes of its own, by dotted name: a list of values, label -> value, or a text that cannot be read.
         given: the settings that axes gave when it was read.
         pinned: names of the study's axes that it does not follow, because it says the setting itself.
     """
@@ -63,12 +71,12 @@ class RunDraft:
             _remove(table, path)
         freed = self.given - set(varied) | self._moved()
         for path, value in _leaves(self.values):
-            if _covers(varied, path):
+            if covers(varied, path):
                 continue
             if value is None:
                 if value_at(self.shown, path) is not None:
                     _remove(table, path)
-            elif _covers(freed, path) or not _same(value, value_at(self.shown, path)):
+            elif covers(freed, path) or not same_value(value, value_at(self.shown, path)):
                 put(table, path, value)
         return table | {"grid": copy.deepcopy(self.grid)} if self.grid else table
 
@@ -85,13 +93,31 @@ class RunDraft:
         return found
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a draft amounts to.
+
+    Attributes:
+        study: the study with every run that its grids make, None while something cannot be used.
+        runs: for each run of the draft the settings of its first variant, or why they cannot be used.
+        given: for each run of the draft the settings that axes gave to that variant.
+        problems: all of them. Places count the runs of the draft, from 0: "runs.1.finetuning.epochs"; those of axes
+            are "grid.k" and "runs.1.grid.k".
+    """
+
+    study: StudyConfig | None
+    runs: list[RunConfig | ValidationError]
+    given: list[frozenset[Keys]]
+    problems: list[Problem]
+
+
 @dataclass
 class StudyDraft:
     """A study as a form edits it.
 
     Attributes:
         head: title, description, defaults and comparisons as a file has them.
-        grid: axes of all runs, by dotted name: a list of values, or label -> value.
+        grid: axes of all runs, by dotted name: a list of values, label -> value, or a text that cannot be read.
         runs: its runs before expansion.
     """
 
@@ -179,30 +205,57 @@ class StudyDraft:
         return tomlkit.dumps(table | ({"comparisons": comparisons} if comparisons else {}))
 
     def study(self, *, drop_stale: bool = False) -> StudyConfig:
-        """The study with every run that its grids make.
+        """The study with every run that its grids make; see `judge`.
+
+        Raises:
+            ConfigError: all problems.
+        """
+        judgement = self.judge(drop_stale=drop_stale)
+        if judgement.study is None:
+            raise ConfigError(judgement.problems)
+        return judgement.study
+
+    def judge(self, *, drop_stale: bool = False) -> Judgement:
+        """Check everything, each run that the grids make once.
 
         Args:
             drop_stale: leave out comparisons of runs that are no longer there.
-
-        Raises:
-            ConfigError: all problems. Places count the runs before expansion, from 0: "runs.1.finetuning.epochs";
-                those of axes are "grid.k" and "runs.1.grid.k".
         """
         table = self.table()
-        variants = expand_table(table)
-        head = {key: value for key, value in table.items() if key not in ("runs", "grid", "defaults")}
-        values = head | {"runs": [variant.table for variant in variants]}
+        problems = _take_unread(table)
         try:
-            return StudyConfig.model_validate(values)
+            variants = expand_table(table)
+        except ConfigError as error:
+            problems += error.problems
+            runs = [{key: value for key, value in run.items() if key != "grid"} for run in table["runs"]]
+            variants = expand_table({"defaults": table.get("defaults", {}), "runs": runs})
+        configs: list[RunConfig | ValidationError] = []
+        for number, variant in enumerate(variants):
+            configs.append(_validated(variant.table))
+            if isinstance(error := configs[-1], ValidationError):
+                found = [
+                    Problem(f"runs.{number}.{p.place}".rstrip("."), p.message) for p in problems_of(error)
+                ]
+                problems += [_placed(problem, variants) for problem in found]
+        usable = [config for config in configs if isinstance(config, RunConfig)]
+        head = {key: value for key, value in table.items() if key not in ("runs", "grid", "defaults")}
+        study = None
+        try:
+            if problems:
+                # What is wrong with the head is told at once; questions about runs have to wait for them.
+                head.pop("comparisons", None)
+                StudyConfig.model_validate(head | {"runs": usable})
+            else:
+                make = study_without_stale if drop_stale else StudyConfig.model_validate
+                study = make(head | {"runs": usable})
         except ValidationError as error:
-            found = [_placed(problem, variants) for problem in problems_of(error)]
-        stale = {
-            int(place[1]) for problem in found if (place := problem.place.split("."))[0] == "comparisons"
-        }
-        if drop_stale and stale and all(problem.place.startswith("comparisons.") for problem in found):
-            kept = [item for number, item in enumerate(head["comparisons"]) if number not in stale]
-            return StudyConfig.model_validate(values | {"comparisons": kept})
-        raise ConfigError(list(dict.fromkeys(found)))
+            problems += [problem for problem in problems_of(error) if usable or problem.place != "runs"]
+        first = [
+            next(place for place, variant in enumerate(variants) if variant.template == number)
+            for number in range(len(self.runs))
+        ]
+        given = [frozenset(path for path, _choice in variants[place].set_by) for place in first]
+        return Judgement(study, [configs[place] for place in first], given, list(dict.fromkeys(problems)))
 
 
 def axes_for(values: Mapping[str, Any]) -> list[str]:
@@ -233,6 +286,28 @@ def field_at(name: str) -> FieldInfo:
 def paths_of(name: str) -> tuple[Keys, ...]:
     """The settings that an axis of this name sets."""
     return ALIASES.get(name, (tuple(name.split(".")),))
+
+
+def _take_unread(table: dict[str, Any]) -> list[Problem]:
+    """Take axes out of a study's table that are texts which cannot be read, and tell why they cannot."""
+    problems = []
+    grids = [("grid", table.get("grid", {}))]
+    grids += [(f"runs.{number}.grid", run.get("grid", {})) for number, run in enumerate(table["runs"])]
+    for place, grid in grids:
+        for name in [name for name, values in grid.items() if isinstance(values, str)]:
+            try:
+                grid[name] = list(parse_sweep(grid[name], field_at(name)))
+            except SweepError as error:
+                problems.append(Problem(f"{place}.{name}", str(error)))
+                del grid[name]
+    return problems
+
+
+def _validated(table: Mapping[str, Any]) -> RunConfig | ValidationError:
+    try:
+        return RunConfig.model_validate(table)
+    except ValidationError as error:
+        return error
 
 
 def _placed(problem: Problem, variants: list[Variant]) -> Problem:
@@ -270,7 +345,8 @@ def _leaves(values: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, 
             yield (*path, key), value
 
 
-def _covers(paths: Iterable[Keys], path: Keys) -> bool:
+def covers(paths: Iterable[Keys], path: Keys) -> bool:
+    """Whether a setting, or a table that it is in, is among some paths."""
     return any(path[: len(other)] == other for other in paths)
 
 
@@ -280,8 +356,8 @@ def _remove(table: dict[str, Any], path: Keys) -> None:
     table.pop(path[-1], None)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same; a ratio may be written in several ways."""
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values of a setting are the same; a ratio may be written in several ways."""
     if type(one) is type(other) or not isinstance(one, str | float) or not isinstance(other, str | float):
         return bool(one == other)
     try:
