@@ -75,6 +75,11 @@ CHOICE_WORDS = {name: f"{name} (torchvision)" for name in get_args(ArchitectureN
 _SYMBOLS = {"lambda": "λ", "beta": "β", "1/lambda": "1/λ"}
 
 
+def symbol(name: str) -> str:
+    """How papers write a symbol that settings spell out: "λ" for "lambda"."""
+    return _SYMBOLS.get(name, name)
+
+
 def choice(value: object) -> str:
     """Name of one of a setting's choices, for people."""
     text = str(value)
@@ -230,4 +235,4 @@ def _capital(text: str) -> str:
 
 
 def _notation(part: Settings) -> list[str]:
-    return [f"{_SYMBOLS.get(symbol, symbol)} {value}" for symbol, value in part.notation().items()]
+    return [f"{symbol(name)} {value}" for name, value in part.notation().items()]

@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from cartl_gui import words
 from cartl_gui.forms.specs import FieldSpec, spec_of
+from engine.config import field_at
 from engine.events import RunInfo
 from engine.lineage import ancestry, settings_of
 
@@ -45,7 +46,7 @@ def differences(runs: Sequence[RunInfo], known: Mapping[str, RunInfo]) -> list[D
     settings = [settings_of(ancestry(run, known)) | {"seed": run.config.seed} for run in runs]
     places = dict.fromkeys(place for found in settings for place in found)
     return [
-        Difference(place, title_of(place), tuple(_shown(place, found) for found in settings))
+        Difference(place, title_of(place), tuple(value_text(place, found) for found in settings))
         for place in places
         if any(found.get(place) != settings[0].get(place) for found in settings)
     ]
@@ -66,6 +67,23 @@ def title_of(place: str) -> str:
     return title[:1].upper() + title[1:]
 
 
+def short_titles(places: Sequence[str]) -> dict[str, str]:
+    """Titles as narrow as headers need them: the symbol where papers have one, with its stage where two share it."""
+    short = {place: _symbol(place) or title_of(place).rpartition(": ")[2] for place in places}
+    taken = list(short.values())
+    return {
+        place: title if taken.count(title) == 1 else f"{title}, {_lower(title_of(place).partition(':')[0])}"
+        for place, title in short.items()
+    }
+
+
+def _symbol(place: str) -> str:
+    keys = _keys(place.replace("before.", ""))
+    extra = None if keys[1:] == ("precision",) else field_at(".".join(keys)).json_schema_extra
+    symbol = extra.get("symbol") if isinstance(extra, dict) else None
+    return words.symbol(str(symbol)) if symbol else ""
+
+
 def _keys(part: str) -> tuple[str, ...]:
     keys = part.split(".")
     if keys[0] in _PLACES:
@@ -83,7 +101,8 @@ def _lower(title: str) -> str:
     return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
-def _shown(place: str, settings: Mapping[str, Any]) -> str:
+def value_text(place: str, settings: Mapping[str, Any]) -> str:
+    """A setting of `settings_of` for people; `ABSENT` where these do not have it."""
     value = settings.get(place)
     if value is None:
         return ABSENT

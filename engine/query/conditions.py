@@ -24,6 +24,14 @@ class Searched:
         self.run = run
         self.configs = [run.config, *(earlier.config for earlier in before)]
 
+    def follow(self, run: RunInfo) -> None:
+        """Take in a newer state of the run; its text is put together anew only if something in it changed."""
+        before, self.run = self.run, run
+        if (before.title, before.state, before.label.tags, before.result) != (
+            run.title, run.state, run.label.tags, run.result
+        ):  # fmt: skip
+            self.__dict__.pop("text", None)
+
     @functools.cached_property
     def text(self) -> str:
         """Everything in which words are looked for, in small letters."""

@@ -32,17 +32,17 @@ def number(text: str, position: int) -> float:
     try:
         found = parse_ratio(text)
     except ValueError:
-        found = math.nan
-    if not isinstance(found, float) or not math.isfinite(found):
-        raise QueryError(f"Expected a number such as 45 or 8/255, found “{text}”", position)
-    return found
+        found = None
+    if isinstance(found, float) and math.isfinite(found):
+        return found
+    raise QueryError(f"Expected a number such as 45 or 8/255, found “{text}”", position)
 
 
 def last_digit(text: str) -> float:
     """What one more in the last written digit is worth; of a time, in seconds."""
     written = re.search(r"\d*\.?(\d*)([a-z]*)$", text.casefold())
     decimals, unit = written.groups() if written else ("", "")
-    return float(UNITS.get(unit, 1)) / 10 ** min(len(decimals), 15)
+    return UNITS.get(unit, 1) * 10.0 ** -min(len(decimals), 15)
 
 
 def seconds(text: str, position: int) -> float:
