@@ -19,6 +19,7 @@ from engine.config import (
     MachineConfig,
     parse_ratio,
 )
+from engine.config.kinds import expectation, facts_of
 
 #: Settings of an attack that only say what an evaluation tells, and so nothing to `inspect`.
 _EVALUATING = ("batch_size", "samples", "examples", "sweep_epsilon", "sweep_steps", "surrogate")
@@ -61,7 +62,7 @@ def add_attack_and_images(parser: argparse.ArgumentParser, without: Collection[s
     rare = parser.add_argument_group("the attack, rarely needed")
     for name, field in AttackConfig.model_fields.items():
         if name not in without:
-            group = rare if _extra(field).get("advanced") else usual
+            group = rare if facts_of(field).get("advanced") else usual
             _add_setting(group, flag(name), name, field, _only_for(name))
     images = parser.add_argument_group("the images")
     for name in ("name", "path", "image_size", "test_size", "seed"):
@@ -151,10 +152,6 @@ def _only_for(field: str) -> str:
     return f"only {', '.join(having)}" if len(having) <= len(others) else f"not {', '.join(others)}"
 
 
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-
-
 def _add_setting(
     parser: argparse._ArgumentGroup, option: str, name: str, field: FieldInfo, only: str = ""
 ) -> None:
@@ -163,7 +160,8 @@ def _add_setting(
     several = get_origin(kind) is list
     if several:
         (kind,) = get_args(kind)
-    details = "; ".join(part for part in (_extra(field).get("unit"), only) if part)
+    expected = expectation(field) if kind in (int, float) and not several else ""
+    details = "; ".join(filter(None, (expected, facts_of(field).get("unit"), only)))
     help = field.description or ""
     help += " The option alone means none." if several else ""
     help = f"{help} [{details}]" if details else help

@@ -31,6 +31,10 @@ AttackName = Literal[
 ]
 NormName = Literal["linf", "l2", "l1"]
 LossName = Literal["cross_entropy", "margin", "dlr"]
+_MADRY = "Madry et al., ICLR 2018"
+#: Radii and steps that papers take in the Linf norm.
+_RADII = ("2/255", "4/255", "8/255", "16/255")
+_STEP_SIZES = ("1/255", "2/255", "4/255")
 NORM_TITLES: dict[str, str] = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
@@ -136,6 +140,8 @@ class PgdConfig(Settings):
         "Epsilon",
         "Radius of the Linf ball around each image. Pixels lie in 0..1; 8/255 may be typed.",
         unit="input units",
+        proposed=_RADII,
+        source=_MADRY,
         gt=0,
         le=1,
     )
@@ -144,10 +150,21 @@ class PgdConfig(Settings):
         "Step size",
         "How far one attack step moves each pixel.",
         unit="input units",
+        proposed=_STEP_SIZES,
+        source=_MADRY,
         gt=0,
         le=1,
     )
-    steps: int = setting(7, "Steps", "Iterations of the attack.", unit="steps", ge=1, le=10_000)
+    steps: int = setting(
+        7,
+        "Steps",
+        "Iterations of the attack.",
+        unit="steps",
+        proposed=(5, 7, 10),
+        source=_MADRY,
+        ge=1,
+        le=10_000,
+    )
     random_start: bool = setting(
         True, "Random start", "Begin at a uniformly drawn point of the ball instead of the image itself."
     )
@@ -189,6 +206,7 @@ class AttackConfig(Settings):
         "Epsilon",
         "Radius of the ball around each image. Pixels lie in 0..1; 8/255 may be typed.",
         unit="input units",
+        proposed=(*_RADII, 0.5),
         gt=0,
         le=1000,
     )
@@ -197,15 +215,23 @@ class AttackConfig(Settings):
         "Step size",
         "How far one attack step moves: each pixel (linf), or the image in the attack's norm.",
         unit="input units",
+        proposed=(*_STEP_SIZES, 0.1),
         gt=0,
         le=1000,
         shown_if=_having("step_size"),
     )
     steps: int = setting(
-        20, "Steps", "Iterations of the attack.", unit="steps", ge=1, le=10_000, shown_if=_having("steps")
+        20,
+        "Steps",
+        "Iterations of the attack.",
+        unit="steps",
+        proposed=(10, 20, 50, 100),
+        ge=1,
+        le=10_000,
+        shown_if=_having("steps"),
     )
     queries: int = setting(
-        5000, "Queries", "How often the network is asked about each image.", unit="queries", ge=1, le=1_000_000,
+        5000, "Queries", "How often the network is asked about each image.", unit="queries", proposed=(1000, 5000), ge=1, le=1_000_000,
         shown_if=_having("queries"),
     )  # fmt: skip
     random_start: bool = setting(
@@ -218,6 +244,7 @@ class AttackConfig(Settings):
         1,
         "Restarts",
         "Independent starts. An image counts as robust only if every one of them fails.",
+        proposed=(1, 5, 10),
         ge=1,
         le=1000,
         shown_if=_having("restarts"),
@@ -228,6 +255,7 @@ class AttackConfig(Settings):
         "How many of the most likely wrong classes are aimed at, one after the other; 0 only leads away from the true "
         "class.",
         unit="classes",
+        proposed=(0, 9),
         ge=0,
         le=1000,
         shown_if=_having("targets"),
@@ -307,10 +335,16 @@ class AttackConfig(Settings):
         "Batch size",
         "Images attacked together; changes the speed, and the result only by rounding. 0 measures which is fastest "
         "and records it.",
-        unit="images", ge=0, le=100_000,
+        unit="images", proposed=(0, 125, 250, 500), ge=0, le=100_000,
     )  # fmt: skip
     samples: int = setting(
-        0, "Test images", "How many test images to attack; 0 attacks all.", unit="images", ge=0, le=10_000_000
+        0,
+        "Test images",
+        "How many test images to attack; 0 attacks all.",
+        unit="images",
+        proposed=(0, 500, 1000),
+        ge=0,
+        le=10_000_000,
     )
     examples: int = setting(
         16,
@@ -325,6 +359,7 @@ class AttackConfig(Settings):
         "Also at epsilon",
         "The same attack at these radii too, for the curve of robust accuracy against epsilon.",
         unit="input units",
+        proposed=("2/255, 4/255, 8/255, 16/255",),
         max_length=50,
     )
     sweep_steps: list[int] = setting(
@@ -332,6 +367,7 @@ class AttackConfig(Settings):
         "Also with steps",
         "The same attack with these numbers of steps too: if more steps keep helping, the attack was too weak.",
         unit="steps",
+        proposed=("10, 50, 100",),
         max_length=50,
         shown_if=_having("steps"),
     )

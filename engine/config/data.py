@@ -38,7 +38,13 @@ class DataConfig(Settings):
         "is kept; empty means the program's own data folder.",
     )
     image_size: int = setting(
-        32, "Image size", "Width and height to which every image is brought.", unit="pixels", ge=8, le=256
+        32,
+        "Image size",
+        "Width and height to which every image is brought.",
+        unit="pixels",
+        proposed=(16, 32, 64),
+        ge=8,
+        le=256,
     )
     train_size: int = setting(
         0,

@@ -32,6 +32,7 @@ class ModelConfig(Settings):
         "Depth",
         "Number of layers: 6n + 4 for a wide ResNet (10, 16, 22, 28, 34, 40); 18, 34 or 50 for a ResNet.",
         unit="layers",
+        proposed=(10, 16, 28, 34),
         ge=10,
         le=106,
     )
@@ -39,6 +40,7 @@ class ModelConfig(Settings):
         1,
         "Widen factor",
         "Channels relative to the narrow network.",
+        proposed=(1, 2, 4, 10),
         ge=1,
         le=20,
         shown_if={"name": ("wide_resnet",)},

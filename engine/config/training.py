@@ -41,12 +41,26 @@ class AugmentationConfig(Settings):
 class TrainingConfig(Settings):
     """What every training has: length, optimiser and schedule."""
 
-    epochs: int = setting(12, "Epochs", "Passes over the training images.", unit="epochs", ge=1, le=10_000)
+    epochs: int = setting(
+        12,
+        "Epochs",
+        "Passes over the training images.",
+        unit="epochs",
+        proposed=(10, 30, 100),
+        ge=1,
+        le=10_000,
+    )
     batch_size: int = setting(
-        64, "Batch size", "Images per optimiser update.", unit="images", ge=2, le=65_536
+        64,
+        "Batch size",
+        "Images per optimiser update.",
+        unit="images",
+        proposed=(64, 128, 256),
+        ge=2,
+        le=65_536,
     )
     learning_rate: float = setting(
-        0.1, "Learning rate", "Peak learning rate of SGD.", gt=0, le=10
+        0.1, "Learning rate", "Peak learning rate of SGD.", proposed=(0.1, 0.01, 0.001), gt=0, le=10
     )  # fmt: skip
     schedule: ScheduleName = setting(
         "one_cycle",
@@ -61,7 +75,7 @@ class TrainingConfig(Settings):
     )  # fmt: skip
     milestones: list[int] = setting(
         [40, 70, 90], "Milestones", "Epochs after which the rate is multiplied by the decay factor.",
-        unit="epochs", shown_if={"schedule": ("milestones",)}, max_length=50,
+        unit="epochs", proposed=("40, 70, 90",), shown_if={"schedule": ("milestones",)}, max_length=50,
     )  # fmt: skip
     decay_factor: float = setting(
         0.2, "Decay factor", "What each milestone multiplies the rate by.", gt=0, le=1,
@@ -69,7 +83,13 @@ class TrainingConfig(Settings):
     )  # fmt: skip
     momentum: float = setting(0.9, "Momentum", "Momentum of SGD.", ge=0, lt=1, advanced=True)
     weight_decay: float = setting(
-        5e-4, "Weight decay", "L2 penalty on all trained weights.", ge=0, le=1, advanced=True
+        5e-4,
+        "Weight decay",
+        "L2 penalty on all trained weights.",
+        proposed=(0.0, 2e-4, 5e-4),
+        ge=0,
+        le=1,
+        advanced=True,
     )
     augmentation: AugmentationConfig = setting(
         AugmentationConfig(), "Augmentation", "Random changes of the training images."
@@ -89,7 +109,7 @@ class TrainingConfig(Settings):
     )  # fmt: skip
     averaging: float = setting(
         0.0, "Weight averaging", "Decay of an exponential moving average of the weights, such as 0.999. The "
-        "average is then what is measured, selected and kept; 0 averages nothing.",
+        "average is then what is measured, selected and kept; 0 averages nothing.", proposed=(0.0, 0.995, 0.999),
         ge=0, lt=1, advanced=True,
     )  # fmt: skip
 
@@ -123,18 +143,21 @@ class PretrainingConfig(TrainingConfig):
         "Blocks to fine-tune later (k)",
         "Feature distance is minimised at the input of the last k blocks, the border between what transfer "
         "freezes and what it trains.",
-        unit="blocks", ge=1, le=100, shown_if={"method": ("fdm",)}, symbol="k",
+        unit="blocks", proposed=(4, 6, 8), source="CARTL, section 3",
+        ge=1, le=100, shown_if={"method": ("fdm",)}, symbol="k",
     )  # fmt: skip
     feature_weight: float = setting(
         0.005,
         "Feature weight (lambda)",
         "Weight of the feature distance, which is summed over the batch as in the authors' code: doubling "
         "the batch doubles its share.",
+        proposed=(0.001, 0.005, 0.01), source="CARTL, section 3",
         ge=0, le=1000, shown_if={"method": ("fdm",)}, symbol="lambda",
     )  # fmt: skip
     kl_weight: float = setting(
         6.0, "Divergence weight (1/lambda)", "Weight of the Kullback-Leibler divergence between the predictions "
         "for clean and adversarial images, a mean over the batch; 6 is the TRADES authors' choice.",
+        proposed=(1.0, 6.0), source="Zhang et al., ICML 2019 (TRADES)",
         ge=0, le=1000, shown_if={"method": ("trades",)}, symbol="1/lambda",
     )  # fmt: skip
     attack: TrainingAttackConfig = setting(
@@ -149,7 +172,7 @@ class PretrainingConfig(TrainingConfig):
         "Epsilon ramp",
         "Share of the training over which epsilon and step size rise linearly from zero to their full size. "
         "Small networks may not learn without it.",
-        ge=0, le=1, shown_if={"method": ("adversarial", "trades", "fdm")},
+        proposed=(0.0, 0.4), ge=0, le=1, shown_if={"method": ("adversarial", "trades", "fdm")},
     )  # fmt: skip
 
     @property
@@ -204,13 +227,15 @@ class FinetuningConfig(TrainingConfig):
     )
     num_finetuned_blocks: int = setting(
         4, "Fine-tuned blocks (k)", "How many of the last blocks are trained; the rest is frozen.",
-        unit="blocks", ge=1, le=100, shown_if={"method": ("vanilla", "neft", "adversarial")}, symbol="k",
+        unit="blocks", proposed=(4, 6, 8), source="CARTL, section 3",
+        ge=1, le=100, shown_if={"method": ("vanilla", "neft", "adversarial")}, symbol="k",
     )  # fmt: skip
     spectral_bound: float = setting(
         0.4,
         "Spectral bound (beta)",
         "Each trained weight is used as beta * W / sigma(W), sigma its largest singular value when reshaped "
         "to (out, in*kh*kw).",
+        proposed=(0.4, 0.6, 0.8, 1.0), source="CARTL, section 3 (non-expansive fine-tuning)",
         gt=0, le=100, shown_if={"method": ("neft",)}, symbol="beta",
     )  # fmt: skip
     power_iterations: int = setting(
@@ -220,12 +245,14 @@ class FinetuningConfig(TrainingConfig):
     feature_weight: float = setting(
         0.01, "Feature weight (lambda)", "Weight of the L1 distance between the pooled feature and the source "
         "model's, a mean over the batch. The authors' values: 0.1, 0.01, 0.005, 0.001.",
+        proposed=(0.1, 0.01, 0.005, 0.001), source="Shafahi et al., ICLR 2020",
         ge=0, le=1000, shown_if={"method": ("lwf",)}, symbol="lambda",
     )  # fmt: skip
     warm_start_epochs: int = setting(
         0, "Warm start", "First epochs, in which only the classifier is trained, on the source model's fixed "
         "features. The authors: half of the epochs.",
-        unit="epochs", ge=0, le=10_000, shown_if={"method": ("lwf",)},
+        unit="epochs", source="Shafahi et al., ICLR 2020",
+        ge=0, le=10_000, shown_if={"method": ("lwf",)},
     )  # fmt: skip
     attack: TrainingAttackConfig = setting(
         TrainingAttackConfig(), "Training attack", "PGD that makes the adversarial training examples.",
