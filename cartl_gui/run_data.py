@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cartl_gui import words
 from engine.config import StageName
 from engine.events import (
     AttackProgress,
@@ -202,6 +203,28 @@ class RunData:
         return self._tables.setdefault((stage, name), GrowingTable(ORDER[name]))
 
 
+def machine_facts(data: RunData) -> list[tuple[str, str]]:
+    """What the machine was doing while a run computed: pairs of what and how much; none where nothing was recorded."""
+    tables = [data.columns(stage, "machine") for stage in data.stages()]
+    tables = [columns for columns in tables if columns]
+    if not tables:
+        return []
+    columns = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
+    memory = "device_memory" if np.isfinite(columns["device_memory"]).any() else "memory"
+    told = (
+        ("Accelerator load", "device_load", np.nanmean, lambda value: f"{100 * value:.0f} % on average"),
+        ("Processor load", "processor", np.nanmean, lambda value: f"{100 * value:.0f} % on average"),
+        ("Memory in use", memory, np.nanmax, lambda value: f"at most {words.size(value)}, all programs"),
+        ("Temperature", "temperature", np.nanmax, lambda value: f"at most {value:.0f} °C"),
+        ("Free on disk", "disk_free", np.nanmin, lambda value: f"at least {words.size(value)}"),
+    )
+    return [
+        (title, write(float(summary(columns[name]))))
+        for title, name, summary, write in told
+        if np.isfinite(columns[name]).any()
+    ]
+
+
 def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
     """Thin a curve out to at most `limit` points, keeping the smallest and largest value of every bin.
 
@@ -210,15 +233,22 @@ def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.
         y: values [T]; NaN where there is none. A bin without any value stays a gap.
         limit: even number of points.
     """
-    y = np.where(np.isfinite(y), y, np.nan).astype(float)
     if len(x) <= limit:
-        return np.asarray(x, float), y
+        return np.asarray(x, float), _finite(y)
     starts = np.linspace(0, len(x), limit // 2 + 1).astype(int)[:-1]
     lowest, highest = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
-    thin_x, thin_y = np.repeat(np.asarray(x, float)[starts], 2), np.empty(2 * len(starts))
+    if np.isinf(lowest).any() or np.isinf(highest).any():
+        y = _finite(y)
+        lowest, highest = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
+    thin_x, thin_y = np.repeat(np.asarray(x)[starts].astype(float), 2), np.empty(2 * len(starts))
     thin_x[1::2] += np.append(np.diff(thin_x[::2]), 0) / 2
     thin_y[::2], thin_y[1::2] = lowest, highest
     return thin_x, thin_y
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Values with NaN in place of what is no finite number."""
+    return np.where(np.isfinite(values), values, np.nan).astype(float)
 
 
 def column_edges(positions: np.ndarray) -> np.ndarray:

@@ -27,6 +27,15 @@ def significant(value: float) -> str:
     return re.sub(r"e([+-])0*", lambda found: "e-" if found[1] == "-" else "e", text)
 
 
+def size(count: float) -> str:
+    """A number of bytes for people: "1.5 GB", "12.0 kB"; powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def duration(seconds: float) -> str:
     """A duration as people say it: "48 s", "3 min 05 s", "2 h 10 min"."""
     whole = max(0, round(seconds))

@@ -1,20 +1,26 @@
-"""The status bar: what runs, how fast, on what, and when it was last saved."""
+"""The status bar: what runs, how fast, on what, what the machine is doing, and when it was last saved."""
 
 from __future__ import annotations
 
 import time
 
 import numpy as np
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QStatusBar, QWidget
 
-from cartl_gui import words
+from cartl_gui import theme, words
+from cartl_gui.pages.machine_figures import MachineFigures
 from cartl_gui.run_data import RunData
 from cartl_gui.widgets import ElidedLabel
 from engine.config import STAGE_TITLES
-from engine.events import DeviceReport, Downloading, RunInfo
+from engine.events import DeviceReport, Downloading, MachineSample, RunInfo
 
 #: Milliseconds for which a message stands over the status.
 MESSAGE_MS = 6000
+#: Least and most pixels for the workspace's path.
+NARROW, WIDE = 120, 320
+#: Pixels that what is said about the run keeps; what matters less is hidden before it gets fewer.
+ROOM = 470
 
 
 class StatusLine(QStatusBar):
@@ -26,17 +32,22 @@ class StatusLine(QStatusBar):
         self._what = ElidedLabel("Nothing runs")
         self._saved = QLabel()
         self._device = QLabel("looking at the devices…")
+        self.machine = MachineFigures()
         self._workspace = ElidedLabel(workspace)
         self._workspace.setToolTip(f"Workspace: {workspace}")
-        self._workspace.setMinimumWidth(120)
-        self._workspace.setMaximumWidth(320)
         for label in (self._saved, self._device, self._workspace):
             label.setProperty("role", "muted")
         self.addWidget(self._what, 1)
         for label in (self._saved, self._device, self._workspace):
             label.setContentsMargins(8, 2, 8, 2)
-            self.addPermanentWidget(label)
+        for part in (self._saved, self._device, self.machine, self._workspace):
+            self.addPermanentWidget(part)
         self._what.setContentsMargins(8, 2, 8, 2)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Hide what matters less where there is too little room."""
+        super().resizeEvent(event)
+        self._make_room()
 
     def say(self, text: str) -> None:
         """Show a message for a few seconds."""
@@ -51,7 +62,7 @@ class StatusLine(QStatusBar):
         if info is None:
             self._what.setText("The queue is paused" if paused else "Nothing runs")
             return
-        parts = [info.name]
+        parts = [info.title]
         if info.stage is not None:
             parts.append(STAGE_TITLES[info.stage].lower())
             if data is not None:
@@ -65,6 +76,11 @@ class StatusLine(QStatusBar):
         threads = f", {words.count(device.threads, 'thread')}" if device.chosen == "cpu" else ""
         self._device.setText(f"{words.choice(device.chosen)}{threads}")
         self._device.setToolTip(device.name)
+
+    def show_sample(self, sample: MachineSample) -> None:
+        """Say what the machine is doing."""
+        self.machine.show_sample(sample)
+        self._make_room()
 
     def show_read_only(self, reason: str) -> None:
         """Say that this workspace can only be looked at."""
@@ -80,6 +96,21 @@ class StatusLine(QStatusBar):
         """Note the time of the last checkpoint."""
         self._saved.setText(f"saved {time.strftime('%H:%M:%S', time.localtime(moment))}")
         self._saved.setToolTip("Time of the last checkpoint")
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Show as many of the parts as leave the run its room: the workspace's path goes first, the figures last."""
+        left = self.width() - theme.px(ROOM)
+        for part in (self.machine, self._saved, self._device):
+            left -= part.sizeHint().width()
+            _show(part, left >= 0)
+        self._workspace.setMaximumWidth(min(max(left, 0), theme.px(WIDE)))
+        _show(self._workspace, left >= theme.px(NARROW))
+
+
+def _show(part: QWidget, on: bool) -> None:
+    if part.isHidden() == on:
+        part.setVisible(on)
 
 
 def _figures(info: RunInfo, data: RunData) -> list[str]:

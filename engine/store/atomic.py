@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import StoreError
+from engine.wording import size
 
+#: How a size is written in messages.
+format_bytes = size
 #: Part of every temporary name; what carries it was never finished and may be removed.
 TEMPORARY = ".tmp-"
 
@@ -153,16 +156,6 @@ def write_error(path: Path, error: OSError, needed: int | None = None) -> StoreE
     return StoreError(
         f"{path} could not be written: {reason}{free}{wanted}; check space, quota and permissions there"
     )
-
-
-def format_bytes(count: int) -> str:
-    """A size for people: "1.5 GB", "12 kB"; powers of 1000."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _remove(path: Path) -> None:
