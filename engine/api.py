@@ -6,16 +6,11 @@ come as events on `Session.events`. Importing this module loads neither torch no
 
 from __future__ import annotations
 
-import gc
 import os
 import queue
 import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -34,43 +29,35 @@ from engine.config import (
     StudyConfig,
     parse_study,
 )
-from engine.control import Interrupted, RunControl
-from engine.errors import (
-    CartlError,
-    CheckpointError,
-    ConfigError,
-    DamagedFileError,
-    StoreError,
-    UntrustedFileError,
-)
+from engine.control import RunControl
+from engine.desk import Desk
+from engine.errors import CheckpointError, StoreError
 from engine.events import (
-    RESUMABLE,
+    BinEmptied,
     EngineEvent,
-    EngineReady,
     Exported,
     LogAdded,
     NetworkInspected,
-    QueueEmpty,
     RequestFailed,
     RunChanged,
     RunInfo,
     RunLabel,
     RunOpened,
     RunRecord,
+    RunsBinned,
     RunsListed,
-    RunState,
     WeightsRecognised,
 )
+from engine.lineage import ancestry, removable
 from engine.machine import Sampler
 from engine.references import References, RunKey
 from engine.results import results_of, study_runs
-from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.workspace import Workspace
+from engine.worker import Worker
 
 if TYPE_CHECKING:
     from engine.report import StudySource
     from engine.report.inspection import Inspection
-    from engine.runner import Runner
 
 
 #: Names of requests that a caller tells apart by their `RequestFailed`.
@@ -124,36 +111,41 @@ class Session:
         self.events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
         self._workspace = Workspace(workspace)
         self._references = References(self._workspace)
-        self._control = RunControl()
-        self._wake = threading.Condition()
-        self._queue: deque[str] = deque()
-        self._running: str | None = None
-        self._runner: Runner | None = None
-        self._paused = False
-        self._closing = False
-        self._engine = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-reader")
-        self._inspector = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-inspector")
+        self._desk = Desk(self._tell)
+        self._sampler = Sampler(workspace, post=self._tell, tell=self._tell_of_machine)
+        self._worker = Worker(
+            self._workspace, self._references, self._desk, data_root=data_folder(), tell=self._tell,
+            machine=self._sampler.latest, discard=lambda run_id: self.bin([run_id]),
+        )  # fmt: skip
         self._inspection, self._gallery = RunControl(), RunControl()
-        self._sampler = Sampler(workspace, post=self.events.put, tell=self._tell_of_machine)
-        # Held by what computes on the chosen device; whoever finds it taken computes on the CPU beside it.
-        self._device_in_use = threading.Lock()
+        # Labels changed while the session is open: what is told of a run carries the newest.
+        self._labels: dict[str, RunLabel] = {}
+        self._telling = threading.Lock()
 
     def open(self, *, take_up: bool = False) -> None:
         """Take the workspace's lock, post `RunsListed`, start the threads; `EngineReady` follows once torch is in.
 
         A second instance opens read-only: it can look at runs but not start any.
 
+        Args:
+            take_up: queue what the queue of an earlier process held and hold it, and keep this one for the next; without
+                it the kept queue is left alone.
+
         Raises:
             StoreError: the workspace cannot be read.
         """
         holder = self._workspace.lock()
-        self.events.put(
-            RunsListed(tuple(self._workspace.runs()), holder, questions=self._workspace.questions())
-        )
-        for problem in self._workspace.problems:
-            self.events.put(RequestFailed("list the runs", problem))
-        self._engine.start()
+        runs = tuple(self._workspace.runs())
+        problems = self._workspace.problems
+        binned = tuple(self._workspace.binned())
+        problems += self._workspace.problems
+        self._tell(RunsListed(runs, holder, questions=self._workspace.questions(), binned=binned))
+        for problem in problems:
+            self._tell(RequestFailed("list the runs", problem))
+        if take_up and self._workspace.writable:
+            self._desk.attempt(TAKING_UP, self._worker.take_up)
+        self._worker.tell_queue()
+        self._worker.start()
         self._sampler.start()
 
     def submit(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
@@ -182,14 +174,11 @@ class Session:
                 )
                 info = folder.info()
             made[key] = info
-            self.events.put(RunChanged(info))
+            self._tell(RunChanged(info))
         if study.comparisons:
             self._workspace.keep_questions(study.title, study.comparisons)
-        with self._wake:
-            queued = [info.id for info in made.values() if info.state != "finished"]
-            self._queue.extend(run_id for run_id in queued if run_id not in {*self._queue, self._running})
-            self._paused = False
-            self._wake.notify_all()
+        self._desk.keep("keep the study", lambda: self._workspace.keep_study(study))
+        self._worker.enqueue([info.id for info in made.values() if info.state != "finished"])
         return list(made.values())
 
     def planned(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo | None]:
@@ -203,33 +192,52 @@ class Session:
         earlier = self._references.earlier(study, parents) if resume else {}
         return [earlier.get((run.name, run.seed)) for run in study.runs]
 
+    def repeat(self, run_ids: Sequence[str], *, half_batch: bool = False) -> list[RunInfo]:
+        """Make new runs with the settings of others and queue them; those that start from one repeated too start anew.
+
+        Args:
+            run_ids: the runs, each after the one it starts from.
+            half_batch: halve the batch sizes of training and attack; the new names say so.
+
+        Raises:
+            StoreError: there is no such run, or the workspace is read-only or cannot be written.
+        """
+        made: dict[str, RunInfo] = {}
+        for run_id in run_ids:
+            info = self._worker.info(run_id)
+            parent = made.get(info.parent)
+            config = info.config.with_half_batch() if half_batch else info.config
+            if parent is not None:
+                config = config.model_copy(update={"start_from": parent.name})
+            folder = self._workspace.create_run(
+                config, info.study, parent=parent.id if parent is not None else info.parent
+            )
+            made[run_id] = folder.info()
+            self._tell(RunChanged(made[run_id]))
+        self._worker.enqueue([info.id for info in made.values()])
+        return list(made.values())
+
     def pause(self) -> None:
         """Pause the queue: the running run saves a checkpoint within one attack step and frees its memory."""
-        with self._wake:
-            self._paused = True
-            if self._running is not None:
-                self._control.request("pause")
-            else:
-                self.events.put(QueueEmpty(paused=True))
+        self._worker.pause()
 
     def resume(self, run_id: str | None = None) -> None:
         """Go on with the queue, first with `run_id` if given (any run that has not finished)."""
-        if run_id is not None:
-            try:
-                self._require_lock()
-                info = self._workspace.folder(run_id).info()
-                if info.state not in RESUMABLE | {"created"}:
-                    raise StoreError(f"{info.name} is {info.state}; there is nothing to go on with")
-            except StoreError as error:
-                self.events.put(RequestFailed("resume the run", str(error)))
-                return
-        with self._wake:
-            if run_id is not None and run_id != self._running:
-                if run_id in self._queue:
-                    self._queue.remove(run_id)
-                self._queue.appendleft(run_id)
-            self._paused = False
-            self._wake.notify_all()
+        if run_id is None:
+            self._worker.go_on()
+        else:
+            self.queue_again([run_id])
+
+    def queue_again(self, run_ids: Sequence[str]) -> None:
+        """Go on with the queue, first with several runs that have not finished, in this order."""
+        self._desk.attempt(RESUMING, lambda: self._queue_again(run_ids))
+
+    def _queue_again(self, run_ids: Sequence[str]) -> None:
+        self._require_lock()
+        for info in map(self._worker.info, run_ids):
+            if info.state == "finished":
+                raise StoreError(f"{info.title} is finished; there is nothing to go on with")
+        self._worker.enqueue(run_ids, first=True)
 
     def resume_study(self, title: str) -> list[RunInfo]:
         """Queue every run of a study that has not finished, in the order in which they were made; returns them.
@@ -244,60 +252,82 @@ class Session:
         waiting = sorted(
             results_of(study_runs(title, known), known).unfinished, key=lambda info: info.created
         )
-        with self._wake:
-            busy = {*self._queue, self._running}
-            self._queue.extend(info.id for info in waiting if info.id not in busy)
-            self._paused = False
-            self._wake.notify_all()
+        self._worker.enqueue([info.id for info in waiting])
         return waiting
 
-    def queue_again(self, run_ids: Sequence[str]) -> None:
-        """Go on with several runs that have not finished, in this order and before all others."""
-        raise NotImplementedError
-
-    def repeat(self, run_ids: Sequence[str], *, half_batch: bool = False) -> list[RunInfo]:
-        """Make new runs with the settings of others and queue them."""
-        raise NotImplementedError
-
     def move(self, run_ids: Sequence[str], before: str | None) -> None:
-        """Put waiting runs before another, at the end if None; answers with `QueueChanged` or `RequestFailed`."""
-        raise NotImplementedError
+        """Put waiting runs before another, at the end if None; answers with `QueueChanged` or `RequestFailed`.
 
-    def label(self, run_id: str, label: RunLabel) -> None:
-        """Keep what a user wrote on a run; answers with `RunChanged` or `RequestFailed`."""
-        raise NotImplementedError
-
-    def bin(self, run_ids: Sequence[str]) -> None:
-        """Move ended runs to the bin; answers with `RunsBinned`, and `RequestFailed` for those that have to stay."""
-        raise NotImplementedError
-
-    def restore(self, run_ids: Sequence[str]) -> None:
-        """Bring runs back from the bin; answers with a `RunChanged` for each, or `RequestFailed`."""
-        raise NotImplementedError
-
-    def empty_bin(self) -> None:
-        """Delete what is in the bin for good; answers with `BinEmptied` or `RequestFailed`."""
-        raise NotImplementedError
+        A run never stands before a waiting one that it starts from: those two move together.
+        """
+        self._desk.attempt(MOVING, lambda: self._worker.move(run_ids, before))
 
     def stop(self, run_id: str, *, discard: bool = False) -> None:
-        """Stop one run, or take it out of the queue; what it measured is kept and it can be resumed later."""
-        with self._wake:
-            if run_id == self._running:
-                self._control.request("stop")
-            elif run_id in self._queue:
-                self._queue.remove(run_id)
-                self._end(self._workspace.folder(run_id), "stopped", "taken out of the queue")
+        """Stop one run, or take it out of the queue; what it measured is kept and it can be resumed later.
+
+        With `discard` it is moved to the bin once it has stopped.
+        """
+        self._worker.stop([run_id], discard=discard)
 
     def stop_all(self) -> None:
         """Stop the running run and empty the queue."""
-        with self._wake:  # held throughout, so that none of those waiting is begun meanwhile
-            for run_id in [*self._queue, self._running]:
-                if run_id is not None:
-                    self.stop(run_id)
+        self._worker.stop_all()
+
+    def label(self, run_id: str, label: RunLabel) -> None:
+        """Keep what the user wrote on a run; answers with `RunChanged` or `RequestFailed`."""
+
+        def write() -> None:
+            self._require_lock()
+            kept = self._workspace.folder(run_id).write_label(label)
+            with self._telling:
+                self._labels[run_id] = kept
+            self._tell(RunChanged(self._worker.info(run_id)))
+
+        self._desk.keep(LABELLING, write)
+
+    def bin(self, run_ids: Sequence[str]) -> None:
+        """Move runs to the bin; answers with `RunsBinned`, and `RequestFailed` for those that have to stay.
+
+        Those have to stay that run or wait, and those from which a run outside the bin starts.
+        """
+
+        def move() -> None:
+            self._require_lock()
+            with self._worker.withheld(run_ids) as busy:
+                movable, reasons = removable(run_ids, self._workspace.runs(), busy)
+                moved = tuple(map(self._workspace.move_to_bin, movable))
+            if moved:
+                self._tell(RunsBinned(moved))
+            if reasons:
+                raise StoreError("; ".join(reasons))
+
+        self._desk.keep(BINNING, move)
+
+    def restore(self, run_ids: Sequence[str]) -> None:
+        """Bring runs back from the bin, with those that they start from; answers `RunChanged` for each, or `RequestFailed`."""
+
+        def bring_back() -> None:
+            self._require_lock()
+            binned = {info.id: info for info in self._workspace.binned()}
+            chains = [ancestry(binned[run_id], binned) if run_id in binned else [] for run_id in run_ids]
+            wanted = dict.fromkeys([*(info.id for chain in chains for info in reversed(chain)), *run_ids])
+            for run_id in wanted:
+                self._tell(RunChanged(self._workspace.restore(run_id)))
+
+        self._desk.keep(RESTORING, bring_back)
+
+    def empty_bin(self) -> None:
+        """Delete what is in the bin for good; answers with `BinEmptied` or `RequestFailed`."""
+
+        def empty() -> EngineEvent:
+            self._workspace.empty_bin()
+            return BinEmptied()
+
+        self._desk.read(EMPTYING, empty)
 
     def open_run(self, run_id: str) -> None:
         """Read a run's files; answers with `RunOpened` or `RequestFailed`."""
-        self._ask("open the run", lambda: RunOpened(self._record(run_id)))
+        self._desk.read("open the run", lambda: RunOpened(self._record(run_id)))
 
     def inspect(
         self,
@@ -334,12 +364,12 @@ class Session:
                 subject = Subject(Path(target), None, checkpoint)
             record = inspect_network(
                 subject, attack, data=data, count=images, data_root=data_folder(), device=device, control=control,
-                tell=self.events.put,
+                tell=self._tell,
             )  # fmt: skip
             return NetworkInspected(record)
 
-        self._inspection = self._ask_cancellable(
-            INSPECTING, inspect, NetworkInspected(None), self._inspection
+        self._inspection = self._desk.compute(
+            INSPECTING, inspect, cancelled=NetworkInspected(None), before=self._inspection
         )
 
     def cancel_inspection(self) -> None:
@@ -361,7 +391,7 @@ class Session:
             record = self._record(run_id)
             return attack_examples(subject, record, stage, epsilon=epsilon, device=device, control=control)
 
-        self._gallery = self._ask_cancellable(ATTACKING_EXAMPLES, attack, None, self._gallery)
+        self._gallery = self._desk.compute(ATTACKING_EXAMPLES, attack, cancelled=None, before=self._gallery)
 
     def recognise_weights(self, path: Path) -> None:
         """Tell what a checkpoint of the CARTL authors' code is; answers with `WeightsRecognised` or `RequestFailed`."""
@@ -371,7 +401,7 @@ class Session:
 
             return WeightsRecognised(str(path), recognise_weights(path))
 
-        self._ask(RECOGNISING, recognise)
+        self._desk.read(RECOGNISING, recognise)
 
     def import_weights(
         self, path: Path, config: ImportConfig, destination: Path, *, overwrite: bool = False
@@ -391,7 +421,7 @@ class Session:
             imported = import_weights(path, config, destination, overwrite=overwrite)
             return Exported(str(destination), imported)
 
-        self._ask(IMPORTING, write)
+        self._desk.read(IMPORTING, write)
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> None:
         """Write the weights after a training stage as .safetensors or .pt; their SHA-256 goes beside them."""
@@ -405,7 +435,7 @@ class Session:
             save_weights(destination, *load_weights(source))
             return Exported(str(destination))
 
-        self._ask("export the weights", export)
+        self._desk.read("export the weights", export)
 
     def export_tables(self, run_id: str, folder: Path) -> None:
         """Write every table of a run as CSV into a folder."""
@@ -416,7 +446,7 @@ class Session:
             write_tables(self._record(run_id), folder)
             return Exported(str(folder))
 
-        self._ask("export the tables", export)
+        self._desk.read("export the tables", export)
 
     def export_inspection(
         self,
@@ -440,7 +470,7 @@ class Session:
 
             return Exported(str(write_inspection(inspection, destination, other=other, overwrite=overwrite)))
 
-        self._ask("export the inspection", export)
+        self._desk.read("export the inspection", export)
 
     def export_report(
         self,
@@ -473,183 +503,37 @@ class Session:
             runs = {run.id: run for run in self._workspace.runs()}
             return Exported(str(write_report(study, runs, destination, source=known, comparisons=asked)))
 
-        self._ask("write the report", export)
+        self._desk.read("write the report", export)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Pause and save the running run, end the threads; False if they did not end in `timeout` seconds."""
-        with self._wake:
-            self._closing = True
-            self._control.request("pause")
-            self._wake.notify_all()
-        self._inspection.request("stop")
-        self._gallery.request("stop")
-        for pool in (self._reader, self._inspector):
-            pool.shutdown(wait=False, cancel_futures=True)
-        if self._engine.ident is not None:
-            self._engine.join(timeout)
+        for control in (self._inspection, self._gallery):
+            control.request("stop")
+        ended = self._worker.close(timeout)
+        self._desk.close(timeout)
+        self._desk.attempt("keep the queue", self._worker.keep_queue)
         self._sampler.stop()
         self._workspace.unlock()
-        return not self._engine.is_alive()
+        return ended
+
+    def _tell(self, event: EngineEvent) -> None:
+        """Post an event; the line of a run carries the label that it has now."""
+        with self._telling:
+            if isinstance(event, RunChanged) and event.run.id in self._labels:
+                event = RunChanged(replace(event.run, label=self._labels[event.run.id]))
+            self.events.put(event)
 
     def _tell_of_machine(self, text: str) -> None:
-        self.events.put(LogAdded(None, time.time(), "info", text))
+        self._tell(LogAdded(None, time.time(), "info", text))
 
     def _require_lock(self) -> None:
         if not self._workspace.writable:
             raise StoreError("the workspace is open for reading only; another program writes to it")
 
-    # Answering from the reader thread.
-
-    def _ask(self, request: str, answer: Callable[[], EngineEvent]) -> None:
-        self._reader.submit(self._answer, request, answer)
-
-    def _answer(self, request: str, answer: Callable[[], EngineEvent]) -> None:
-        try:
-            self.events.put(answer())
-        except Interrupted:
-            raise
-        except ConfigError as error:
-            self.events.put(RequestFailed(request, str(error), problems=error.problems))
-        except CartlError as error:
-            self.events.put(RequestFailed(request, str(error)))
-        except Exception as error:
-            self.events.put(RequestFailed(request, _unexpected(error), traceback.format_exc()))
-
-    def _ask_cancellable(
-        self,
-        request: str,
-        answer: Callable[[RunControl, DeviceName], EngineEvent],
-        cancelled: EngineEvent | None,
-        before: RunControl,
-    ) -> RunControl:
-        """Ask for something that takes long, in place of what was asked `before`; returns what cancels it."""
-        before.request("stop")
-        control = RunControl()
-
-        def work() -> None:
-            from engine.device import beside_a_run
-
-            is_free = self._device_in_use.acquire(blocking=False)
-            try:
-                control.check()
-                with nullcontext() if is_free else beside_a_run():
-                    self._answer(request, lambda: answer(control, "auto" if is_free else "cpu"))
-            except Interrupted:
-                if cancelled is not None:
-                    self.events.put(cancelled)
-            finally:
-                if is_free:
-                    self._device_in_use.release()
-
-        self._inspector.submit(work)
-        return control
-
     def _record(self, run_id: str) -> RunRecord:
-        runner = self._runner
-        if runner is not None and runner.info.id == run_id:
-            return runner.record()
+        record = self._worker.record(run_id)
+        if record is not None:
+            return record
         from engine.store.run_reader import read_record
 
         return read_record(self._workspace.folder(run_id))
-
-    # The engine thread.
-
-    def _work(self) -> None:
-        try:
-            from engine import device
-
-            self.events.put(EngineReady(device.report()))
-        except Exception as error:
-            message = f"The numerical library could not be loaded: {error}. Install the program again."
-            self.events.put(RequestFailed("start the engine", message, traceback.format_exc()))
-            return
-        while True:
-            with self._wake:
-                self._running = None
-                if not self._closing and (self._paused or not self._queue):
-                    self.events.put(QueueEmpty(paused=self._paused))
-                while not self._closing and (self._paused or not self._queue):
-                    self._wake.wait()
-                if self._closing:
-                    return
-                run_id = self._queue.popleft()
-                self._running = run_id
-                self._control.clear()
-            with self._device_in_use:
-                self._carry_out(run_id)
-
-    def _carry_out(self, run_id: str) -> None:
-        """Take one run as far as it goes; whatever happens, it ends with a state and a reason."""
-        folder = self._workspace.folder(run_id)
-        try:
-            from engine.runner import Runner
-
-            self._runner = Runner(
-                folder, self._references.parent_weights(folder), surrogate_weights=self._references.surrogate_weights(folder),
-                data_root=data_folder(), control=self._control, emit=self.events.put, machine=self._sampler.latest,
-            )  # fmt: skip
-            self._runner.run()
-            self._end(folder, "finished")
-        except Interrupted as interruption:
-            if interruption.request == "stop":
-                self._end(folder, "stopped", "stopped on request")
-            else:
-                self._put_back(run_id)
-                self._end(folder, "paused")
-        except (UntrustedFileError, DamagedFileError) as error:
-            self._end(folder, "failed", str(error), level="error")
-        except StoreError as error:
-            # Most likely a full disk: nothing after it could be written either.
-            self._put_back(run_id)
-            self._end(folder, "paused", str(error), level="error")
-        except CartlError as error:
-            self._end(folder, "failed", str(error), level="error")
-        except Exception as error:
-            details = traceback.format_exc()
-            self.events.put(RequestFailed(f"carry out {folder.config.name}", _unexpected(error), details))
-            self._end(folder, "failed", _unexpected(error), level="error")
-        finally:
-            self._runner = None
-            _free_memory()
-
-    def _put_back(self, run_id: str) -> None:
-        with self._wake:
-            self._queue.appendleft(run_id)
-            if not self._closing and self._control.requested is None:
-                self._paused = True
-
-    def _end(self, folder: RunFolder, state: RunState, reason: str = "", *, level: LogLevel = "info") -> None:
-        runner = self._runner
-        info = runner.info if runner is not None and runner.info.id == folder.id else folder.info()
-        progress = 1.0 if state == "finished" else info.progress
-        info = replace(info, state=state, reason=reason, seconds_left=None, progress=progress)
-        try:
-            folder.write_status(
-                state, reason=reason, stage=info.stage, progress=progress, seconds=info.seconds,
-                device=info.device, result=info.result,
-            )  # fmt: skip
-            folder.log(level, f"{state}{f': {reason}' if reason else ''}")
-        except StoreError as error:
-            self.events.put(RequestFailed("write the run's state", str(error)))
-        self.events.put(
-            LogAdded(
-                folder.id,
-                time.time(),
-                level,
-                f"{info.name}: {state}{f', {reason}' if reason else ''}",
-            )
-        )
-        self.events.put(RunChanged(info))
-
-
-def _free_memory() -> None:
-    """Give back what a run that ended still holds."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _unexpected(error: Exception) -> str:
-    return f"an error inside the program ({type(error).__name__}: {error}); please report it with its details"

@@ -5,7 +5,7 @@ Loads neither torch nor h5py.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.config import FinetuningConfig, PretrainingConfig, Settings, TrainingConfig
@@ -30,6 +30,31 @@ def ancestry(run: RunInfo, known: Mapping[str, RunInfo]) -> list[RunInfo]:
         chain.append(parent)
         seen.add(parent.id)
     return chain
+
+
+def removable(
+    run_ids: Sequence[str], runs: Iterable[RunInfo], busy: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Which of these runs can be taken away, and for the others why they have to stay, in words.
+
+    Args:
+        run_ids: the runs, in any order.
+        runs: all runs of the workspace.
+        busy: ids of those that run or wait.
+    """
+    known = {run.id: run for run in runs}
+    reasons = {run_id: f"there is no run {run_id!r}" for run_id in run_ids if run_id not in known}
+    reasons |= {
+        run_id: f"{known[run_id].title} has not ended; stop it first" for run_id in run_ids if run_id in busy
+    }
+    going = set(run_ids) - reasons.keys()
+    while needed := {
+        run.parent: run for run in known.values() if run.parent in going and run.id not in going
+    }:
+        going -= needed.keys()
+        for run_id, child in needed.items():
+            reasons[run_id] = f"{known[run_id].title} has to stay: {child.title} starts from it"
+    return [run_id for run_id in dict.fromkeys(run_ids) if run_id in going], list(reasons.values())
 
 
 def method_title(settings: TrainingConfig, without: Collection[str] = ()) -> str:

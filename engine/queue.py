@@ -37,6 +37,7 @@ class RunQueue:
         self.held = False
         self._waiting: dict[str, QueuedRun] = {}
         self._order: list[str] = []
+        self._withheld: set[str] = set()
         self._running: QueuedRun | None = None
 
     @property
@@ -57,7 +58,7 @@ class RunQueue:
     @property
     def ready(self) -> bool:
         """Whether a run could begin now: the queue is not held, and one of those that wait needs no other."""
-        return not self.held and any(not run.needs for run in self._waiting.values())
+        return not self.held and any(map(self._can_go, self._order))
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._waiting or run_id == self.running
@@ -88,8 +89,8 @@ class RunQueue:
         for run_id in (*run_ids, *([before] if before is not None else ())):
             if run_id not in self._waiting:
                 raise QueueError(f"{run_id} does not wait in the queue; only waiting runs can be moved")
-        if before in run_ids:
-            raise QueueError(f"{self._waiting[before].title} cannot be moved before itself")
+            if run_id == before and run_id in run_ids:
+                raise QueueError(f"{self._waiting[run_id].title} cannot be moved before itself")
         chosen = [run_id for run_id in self._order if run_id in run_ids]
         others = [run_id for run_id in self._order if run_id not in run_ids]
         self._place(
@@ -108,10 +109,18 @@ class RunQueue:
         """Make the first run that can go the running one; None if the queue is held or none can."""
         if not self.ready:
             return None
-        run_id = next(run_id for run_id in self._order if not self._waiting[run_id].needs)
+        run_id = next(filter(self._can_go, self._order))
         self._running = self._waiting[run_id]
         self.remove(run_id)
         return run_id
+
+    def withhold(self, run_ids: Iterable[str]) -> None:
+        """Keep runs from beginning until `release`, whether they wait now or are queued meanwhile."""
+        self._withheld.update(run_ids)
+
+    def release(self, run_ids: Iterable[str]) -> None:
+        """Take back `withhold`."""
+        self._withheld.difference_update(run_ids)
 
     def end(self, *, again: bool = False) -> None:
         """Let the running run go; with `again` it waits in front."""
@@ -126,12 +135,15 @@ class RunQueue:
                 needs = {other: title for other, title in run.needs.items() if other != run_id}
                 self._waiting[run.id] = QueuedRun(run.id, run.title, needs)
 
+    def _can_go(self, run_id: str) -> bool:
+        return not self._waiting[run_id].needs and run_id not in self._withheld
+
     def _place(self, chosen: Sequence[str], *, ahead: Collection[str], before: str | None = None) -> None:
         """Put runs behind those of `ahead` and before all others, along with what must not stand on the wrong side."""
         moved = set(chosen)
         while along := self._along(moved, ahead):
             moved |= along
-        if before in moved:
+        if before is not None and before in moved:
             title = self._waiting[before].title
             raise QueueError(f"{title} has to go first: what is to be moved before it needs its network")
         sequence = dict.fromkeys([*chosen, *(run_id for run_id in self._order if run_id in moved)])

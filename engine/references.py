@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.config import StageName, StudyConfig
-from engine.errors import CheckpointError, ConfigError, Problem, StoreError
+from engine.errors import CheckpointError, ConfigError, MissingRunError, Problem, StoreError
 from engine.events import RunInfo
 from engine.store.run_folder import RunFolder
 from engine.store.workspace import Workspace
@@ -82,18 +82,55 @@ class References:
                     break
         return found
 
+    def untrained(self, folder: RunFolder) -> dict[str, str]:
+        """Title by id of the runs whose networks a run needs and that are not trained yet; those that are gone left out.
+
+        Raises:
+            DamagedFileError: the files of one of them cannot be read.
+        """
+        attack = folder.config.attack
+        needed = [folder.parent]
+        if attack is not None and attack.applies("surrogate"):
+            needed.append(self.run_named(attack.surrogate))
+        found = {}
+        for run_id in filter(None, needed):
+            try:
+                other = self._workspace.folder(run_id)
+            except MissingRunError:
+                continue  # what is wrong is told when the run begins
+            if not self.is_trained(other):
+                found[run_id] = other.info().title
+        return found
+
+    def is_trained(self, folder: RunFolder) -> bool:
+        """Whether a run has finished, or at least all training that its network needs.
+
+        Raises:
+            DamagedFileError: its files cannot be read.
+        """
+        training = [stage for stage in folder.config.stages if stage != "attack"]
+        done = folder.weights_path(training[-1]).exists() if training else not self.untrained(folder)
+        return done or folder.info().state == "finished"
+
     def parent_weights(self, folder: RunFolder) -> Path | None:
         """The weights a run starts from, None if it pre-trains.
 
         Raises:
-            CheckpointError: the run it starts from has none yet.
+            CheckpointError: the run it starts from has none yet, or is gone.
         """
         config = folder.config
         if not config.start_from:
             return None
         if not folder.parent:
             return Path(config.start_from)
-        parent = self._workspace.folder(folder.parent)
+        try:
+            parent = self._workspace.folder(folder.parent)
+        except MissingRunError as error:
+            in_bin = self._workspace.is_binned(folder.parent)
+            raise CheckpointError(
+                f"{config.name} starts from the run {folder.parent}, which is "
+                + ("in the bin; restore it first" if in_bin else "no longer in the workspace")
+            ) from error
         found = self.weights_of(parent)
         if found is None:
             raise CheckpointError(

@@ -18,9 +18,10 @@ import torch
 
 import engine
 from engine import device as devices
-from engine.config import DataConfig, RunConfig, StageName, dump_run
+from engine.config import STAGE_TITLES, DataConfig, RunConfig, StageName, dump_run
 from engine.control import RunControl
 from engine.data import Domain, LoadingCancelled, load_domain
+from engine.errors import OutOfMemoryError
 from engine.evaluation.stage import AttackStage
 from engine.events import (
     AttackResult,
@@ -37,7 +38,9 @@ from engine.events import (
     StageStarted,
     TableName,
 )
+from engine.memory import free_memory, is_out_of_memory
 from engine.stages import Host, Stage
+from engine.store.atomic import format_bytes
 from engine.store.checkpoints import CheckpointFolder
 from engine.store.run_file import RunFile
 from engine.store.run_folder import LogLevel, RunFolder
@@ -92,6 +95,7 @@ class Runner:
 
         Raises:
             Interrupted: it was asked to pause or stop; it can go on from here.
+            OutOfMemoryError: the device has too little memory; the message says what was tried.
             CartlError: it cannot go on; the message says why.
         """
         machine = self.config.machine
@@ -114,6 +118,10 @@ class Runner:
                         self._sample(name)
                         self.advance(name, 1.0)
                         self.log("info", f"{stage.layout.title} is finished")
+            except (MemoryError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise OutOfMemoryError(self._out_of_memory()) from error
+                raise
             finally:
                 if self.file is not None:
                     self.file.close()
@@ -209,6 +217,20 @@ class Runner:
             "info",
             f"Clean accuracy {clean:.1f} %, robust accuracy {robust:.1f} % "
             f"({result.attack}, {result.samples} test images of {result.data})",
+        )
+
+    def _out_of_memory(self) -> str:
+        """What was tried, how much was free, and what to do."""
+        name = "main memory" if self.device.type == "cpu" else f"the {self.device.type.upper()} device"
+        stage = self.info.stage
+        tried = "loading data and network"
+        if stage is not None:
+            tried = f"the {STAGE_TITLES[stage].lower()} with a batch size of {getattr(self.config, stage).batch_size}"
+        free = free_memory(self.device)
+        told = f"; {format_bytes(free)} were free when it failed" if free is not None else ""
+        return (
+            f"{name} did not suffice for {tried}{told}. Repeat the run with half the batch, take a smaller network, or "
+            "close other programs that use it"
         )
 
     def _note_machine(self, threads: int) -> None:

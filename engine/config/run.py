@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -20,6 +21,8 @@ STAGE_TITLES: dict[StageName, str] = {
     "finetuning": "Transfer",
     "attack": "Attack",
 }
+#: Most characters of a run's name.
+MAX_NAME = 80
 
 
 class InspectionConfig(Settings):
@@ -94,7 +97,7 @@ class RunConfig(Settings):
     """All settings of one run."""
 
     name: str = setting(
-        "run", "Name", "What the run is called in lists and tables.", min_length=1, max_length=80
+        "run", "Name", "What the run is called in lists and tables.", min_length=1, max_length=MAX_NAME
     )
     seed: int = setting(0, "Seed", "All randomness of the run is drawn from it.", ge=0, le=2**31 - 1)
     start_from: str = setting(
@@ -130,6 +133,18 @@ class RunConfig(Settings):
     def evaluation_data(self) -> DataConfig | None:
         """The data whose test images the attack stage uses: the last domain trained on."""
         return self.source if self.pretraining and not self.finetuning else self.target or self.source
+
+    def with_half_batch(self) -> RunConfig:
+        """The same run with half the batch size in training and attack; its name ends in batch/2, batch/4 and so on."""
+        halves: dict[str, Settings] = {
+            stage: part.model_copy(update={"batch_size": max(part.batch_size // 2, 2)})
+            for stage in self.stages
+            if (part := getattr(self, stage)).batch_size > 2
+        }
+        before = re.search(r", batch/(\d{1,5})$", self.name)
+        ending = f", batch/{2 * int(before[1]) if before else 2}"
+        name = self.name[: before.start()] if before else self.name
+        return self.model_copy(update={**halves, "name": name[: MAX_NAME - len(ending)] + ending})
 
     @model_validator(mode="after")
     def _chain_is_whole(self) -> RunConfig:

@@ -29,6 +29,7 @@ from engine.events import (
     RequestFailed,
     RowsAdded,
     RunChanged,
+    RunInfo,
     RunOpened,
     RunsListed,
     StageStarted,
@@ -400,7 +401,7 @@ def test_that_a_transfer_starts_from_the_weights_of_an_earlier_run_or_file(tmp_p
     assert ended.result.robust_accuracy == made["transfer"].result.robust_accuracy
 
 
-def test_that_a_failed_run_says_why_and_the_queue_goes_on(tmp_path: Path) -> None:
+def test_that_a_failed_run_says_why_and_only_what_starts_from_it_waits(tmp_path: Path) -> None:
     study = _two_runs()
     broken = study.runs[0].model_copy(
         update={
@@ -409,12 +410,19 @@ def test_that_a_failed_run_says_why_and_the_queue_goes_on(tmp_path: Path) -> Non
         }
     )
     orphan = study.runs[1].model_copy(update={"name": "orphan", "start_from": "broken"})
-    made = carry_out(tmp_path, StudyConfig(title="broken", runs=[broken, orphan, study.runs[0]]))
-    assert made["broken"].state == "failed"
-    assert "/nowhere" in made["broken"].reason
-    assert made["orphan"].state == "failed"
-    assert "starts from broken, which has no weights yet" in made["orphan"].reason
-    assert made["source"].state == "finished"
+    with open_session(tmp_path) as session:
+        ids = [
+            info.id
+            for info in session.submit(StudyConfig(title="broken", runs=[broken, orphan, study.runs[0]]))
+        ]
+        told: dict[str, RunInfo] = {}
+        while not isinstance(event := session.events.get(timeout=60), QueueEmpty) or not told:
+            if isinstance(event, RunChanged):
+                told[event.run.id] = event.run
+    made = [told[run_id] for run_id in ids]
+    assert [info.state for info in made] == ["failed", "created", "finished"]
+    assert "/nowhere" in made[0].reason
+    assert made[1].reason == "waits for broken"
 
 
 def test_that_a_run_that_starts_from_a_damaged_file_fails_and_the_queue_goes_on(tmp_path: Path) -> None:
