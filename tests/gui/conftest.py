@@ -1,25 +1,24 @@
-"""A window on a scripted session, and a watch that no test leaves a thread, timer or window behind."""
+"""A window on a scripted session, and a watch that no test leaves anything behind."""
 
 from __future__ import annotations
 
 import gc
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import pytest
-from PySide6.QtCore import QCoreApplication, QEvent, QObject, QSettings, QTimer
+from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
-from pytestqt.qtbot import QtBot
 
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import LIGHT, Theme, palette_of, style_sheet
-from tests.gui.gui_helpers import end
+from tests.gui.gui_helpers import close, drain
 from tests.gui.scripted_session import ScriptedSession, demo_study
+from tests.gui.watch import Watch
 
 
 @pytest.fixture(scope="session")
@@ -39,24 +38,30 @@ def _light(qapp: QApplication, themes: Theme) -> None:
         qapp.setStyleSheet(style_sheet(LIGHT))
 
 
-@pytest.fixture(autouse=True)
-def _nothing_left_behind(qapp: QApplication) -> Iterator[None]:
-    threads = set(threading.enumerate())
-    yield
-    for _ in range(3):
-        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        qapp.processEvents()
+@pytest.fixture(scope="session")
+def watch(qapp: QApplication) -> Iterator[Watch]:
+    watch = Watch(qapp)
+    with pytest.MonkeyPatch.context() as patch:
+        watch.install(patch)
+        yield watch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _long_lived_objects_are_not_looked_through_again() -> None:
     gc.collect()
-    left = [thread.name for thread in set(threading.enumerate()) - threads if thread.is_alive()]
-    assert not left, f"threads left behind: {left}"
-    windows = [widget for widget in qapp.topLevelWidgets() if widget.isVisible()]
-    assert not windows, f"windows left behind: {windows}"
-    ours = [
-        timer.parent()
-        for timer in qapp.findChildren(QTimer)
-        if timer.isActive() and type(timer.parent() or QObject()).__module__.startswith("cartl_gui")
-    ]
-    assert not ours, f"timers left running: {ours}"
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(watch: Watch, request: pytest.FixtureRequest) -> Iterator[None]:
+    failures = request.session.testsfailed
+    watch.begin()
+    yield
+    if request.session.testsfailed > failures:
+        return  # the traceback keeps everything alive
+    request.node.funcargs.clear()  # pytest would keep what fixtures gave a little longer
+    left = watch.left()
+    assert not left, "left behind: " + "; ".join(left)
 
 
 @pytest.fixture
@@ -70,13 +75,28 @@ def session(tmp_path: Path) -> ScriptedSession:
 
 
 @pytest.fixture
-def window(
-    qtbot: QtBot, session: ScriptedSession, settings: WindowSettings, themes: Theme
-) -> Iterator[MainWindow]:
+def window(session: ScriptedSession, settings: WindowSettings, themes: Theme) -> Iterator[MainWindow]:
     window = MainWindow(session, {"demo": demo_study(epochs=3)}, settings, themes)
     window.resize(1280, 800)
     window.show()
     window.start()
     window.bridge.drain()
     yield window
-    end(qtbot, window)
+    close(window)
+
+
+@pytest.fixture(scope="module")
+def finished_window(themes: Theme, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MainWindow]:
+    """A window in which a demo has ended, for a module's tests that change nothing that another would miss."""
+    folder = tmp_path_factory.mktemp("finished")
+    session = ScriptedSession(folder / "workspace")
+    store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
+    window = MainWindow(session, {"demo": demo_study(epochs=3)}, WindowSettings(store), themes)
+    window.resize(1280, 800)
+    window.show()
+    window.start()
+    window.start_demo()
+    session.run_out()
+    drain(window)
+    yield window
+    close(window)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QApplication, QMessageBox
+import time
+
+from PySide6.QtCore import QEventLoop, QTimer
+from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.forms.config_form import ConfigForm
@@ -13,12 +15,21 @@ from cartl_gui.run_data import RunData
 from engine.events import RunInfo, RunRecord
 
 
-def end(qtbot: QtBot, window: MainWindow) -> None:
+def close(window: MainWindow, *, seconds: float = 5.0) -> None:
     """Close a window for good, whatever runs."""
     window.closer.may_close = lambda _running, _queued: True  # type: ignore[method-assign]
     window.close()
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=5000)
+    until = time.monotonic() + seconds
+    while window.isVisible() and time.monotonic() < until:
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
+        time.sleep(0.001)  # unlike Qt's own waiting this lets the thread that saves run
+    assert not window.isVisible(), f"the window did not close within {seconds:g} s"
     window.deleteLater()
+
+
+def end(_qtbot: QtBot, window: MainWindow) -> None:
+    """As `close`."""
+    close(window)
 
 
 def drain(window: MainWindow) -> None:
@@ -49,11 +60,12 @@ def press(window: MainWindow, command: str) -> None:
 
 
 def answer(text: str) -> None:
-    """Press a button of the message box that is about to open."""
+    """Press a button of the dialog that is about to open."""
 
     def choose() -> None:
         box = QApplication.activeModalWidget()
-        assert isinstance(box, QMessageBox)
-        next(button for button in box.buttons() if text in button.text().replace("&", "")).click()
+        assert isinstance(box, QDialog)
+        buttons = box.findChildren(QAbstractButton)
+        next(button for button in buttons if text in button.text().replace("&", "")).click()
 
     QTimer.singleShot(0, choose)
