@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QStandardItemModel
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -26,14 +26,18 @@ from cartl_gui import theme, words
 from cartl_gui.layers_view import DISTANCE, LIPSCHITZ, QUANTITIES, Quantity, Question, Source
 from cartl_gui.pages.insight_strip import InsightStrip
 from cartl_gui.pages.layers_table import TableCard
+from cartl_gui.pages.plot_grid import arrangement, current_of
 from cartl_gui.pages.run_head import RunHead
+from cartl_gui.pages.time_choice import TimeChoice
 from cartl_gui.plots.band import BandPlot
 from cartl_gui.plots.base import PlotPanel
+from cartl_gui.plots.group import PlotGroup
 from cartl_gui.plots.heat_map import HeatMap
 from cartl_gui.plots.histogram import HistogramPlot
 from cartl_gui.plots.layer_panel import LayerPanel
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
+from cartl_gui.timeline import TimeAxis
 from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import STAGES, StageName
 from engine.events import InspectionProgress
@@ -63,6 +67,7 @@ class LayersPage(QWidget):
     #: The key of what to compare with, "" for nothing.
     comparison_asked = Signal(str)
     stage_chosen = Signal(str)
+    time_axis_chosen = Signal(str)
     export_requested = Signal(object)
     #: The table as text, to be written to a file.
     table_export_asked = Signal(str)
@@ -88,6 +93,7 @@ class LayersPage(QWidget):
         self.map, self.second_map = HeatMap(), HeatMap()
         self.band, self.histogram = BandPlot(), HistogramPlot()
         self.table = TableCard()
+        self.group = PlotGroup(self.panels_of_page())
         self.strip = InsightStrip()
         self._build()
         self._connect()
@@ -109,7 +115,9 @@ class LayersPage(QWidget):
     def _build_head(self) -> QWidget:
         self.back_button = QPushButton("Back to the run")
         self.back_button.clicked.connect(self.back_asked)
-        self._head = head = RunHead("Show the layers of stage", self.back_button)
+        self.time_choice = TimeChoice()
+        self.time_choice.chosen.connect(self.time_axis_chosen)
+        self._head = head = RunHead("Show the layers of stage", self.back_button, self.time_choice)
         self._name, self._state, self._about = head.name, head.state, head.about
         self._stages, self.stage_buttons = head.stages, head.stage_buttons
         return self._head
@@ -240,7 +248,6 @@ class LayersPage(QWidget):
         for panel in self.panels_of_page():
             panel.export_requested.connect(self.export_requested)
             panel.maximise_toggled.connect(self._maximise)
-            panel.epoch_hovered.connect(self._link)
         for heat_map in (self.map, self.second_map):
             heat_map.index_chosen.connect(self._index_chosen)
         self.histogram.sample_chosen.connect(self.selection.set_sample)
@@ -353,9 +360,16 @@ class LayersPage(QWidget):
 
     def current_panel(self) -> PlotPanel | None:
         """The plot to export: the enlarged one, that under the focus, or the first that shows something."""
-        shown = [panel for panel in self.panels() if panel.isVisibleTo(self) and not panel.is_empty()]
-        focused = [panel for panel in shown if panel.isAncestorOf(self.focusWidget() or self)]
-        return (focused or shown or [None])[0]
+        return current_of(self.panels(), self)
+
+    def layout_of_panels(self) -> list[tuple[PlotPanel, QRectF]]:
+        """The plots to be seen and where they stand, for a figure of the whole page."""
+        return arrangement(self.panels(), self)
+
+    def set_time_axis(self, axis: TimeAxis) -> None:
+        """Let the map and the curve run over epochs, steps or computing time."""
+        self.time_choice.show_axis(axis)
+        self.group.set_time_axis(axis)
 
     # an analysis ---------------------------------------------------------------------------------------
     def set_can_inspect(self, on: bool) -> None:
@@ -423,6 +437,7 @@ class LayersPage(QWidget):
         self._about.setText("  ·  ".join(filter(None, about)))
         self._about.setToolTip("\n".join(filter(None, [layout.title if layout else "", *about])))
         self.back_button.setVisible(data.is_inspection)
+        self.time_choice.setVisible(self.stage != "attack" and not data.is_inspection)
         stages = view.stages_of(data)
         planned = stages if data.is_inspection else data.info.config.stages
         for stage, button in self.stage_buttons.items():
@@ -619,11 +634,6 @@ class LayersPage(QWidget):
 
     def _maximise(self, _panel: PlotPanel, _on: bool) -> None:
         self.refresh()
-
-    def _link(self, epoch: object) -> None:
-        for panel in (self.map, self.second_map, self.band):
-            if panel is not self.sender():
-                panel.show_epoch(epoch if isinstance(epoch, float) else None)
 
     def _strip_toggled(self, on: bool) -> None:
         self._wants_insights = on

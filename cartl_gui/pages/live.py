@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import (
-    QLabel,
-    QPushButton,
-    QSplitter,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from cartl_gui import theme, words
 from cartl_gui.pages.attack_page import AttackPage
+from cartl_gui.pages.plot_grid import PlotGrid, arrangement, current_of
 from cartl_gui.pages.run_head import RunHead
+from cartl_gui.pages.time_choice import TimeChoice
 from cartl_gui.plots.accuracy import AccuracyPlot
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.run_data import RunData
+from cartl_gui.timeline import TimeAxis
 from cartl_gui.widgets import WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
 
@@ -31,6 +28,7 @@ class LivePage(QWidget):
     demo_asked = Signal()
     export_requested = Signal(object)
     stage_chosen = Signal(str)
+    time_axis_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -38,34 +36,43 @@ class LivePage(QWidget):
         self.stage: StageName = "pretraining"
         self._picked = False
         self._waiting: list[PlotPanel] = []
-        self.accuracy, self.loss = AccuracyPlot(), LossPlot()
-        self.distance, self.spectral = DistancePlot(), SpectralPlot()
+        self.grid = PlotGrid(((AccuracyPlot, DistancePlot), (LossPlot, SpectralPlot)))
         self.attack = AttackPage()
-        self.training_panels: tuple[PlotPanel, ...] = (self.accuracy, self.distance, self.loss, self.spectral)
         self._build()
-        for panel in (*self.training_panels, *self.attack.panels()):
+        self.grid.export_requested.connect(self.export_requested)
+        self.grid.arranged.connect(self.refresh)
+        for panel in self.attack.panels():
             panel.export_requested.connect(self.export_requested)
             panel.maximise_toggled.connect(self._maximise)
-            panel.epoch_hovered.connect(self._link)
         self.show_run(None)
 
+    @property
+    def accuracy(self) -> AccuracyPlot:
+        """The plot of accuracies."""
+        return self.grid.slots[0].panel  # type: ignore[return-value]
+
+    @property
+    def distance(self) -> DistancePlot:
+        """The map of feature distances."""
+        return self.grid.slots[1].panel  # type: ignore[return-value]
+
+    @property
+    def loss(self) -> LossPlot:
+        """The plot of loss terms."""
+        return self.grid.slots[2].panel  # type: ignore[return-value]
+
+    @property
+    def spectral(self) -> SpectralPlot:
+        """The bars of spectral norms."""
+        return self.grid.slots[3].panel  # type: ignore[return-value]
+
     def _build(self) -> None:
-        head = RunHead("Show stage")
+        self.time_choice = TimeChoice()
+        self.time_choice.chosen.connect(self.time_axis_chosen)
+        head = RunHead("Show stage", self.time_choice)
         self._name, self._state, self._about = head.name, head.state, head.about
         self._stages, self.stage_buttons = head.stages, head.stage_buttons
         self._stages.buttonClicked.connect(self._pick)
-        upper, lower = QSplitter(Qt.Orientation.Horizontal), QSplitter(Qt.Orientation.Horizontal)
-        for splitter, panels in ((upper, self.training_panels[:2]), (lower, self.training_panels[2:])):
-            for panel in panels:
-                splitter.addWidget(panel)
-            splitter.setSizes([1000, 1000])
-            splitter.setChildrenCollapsible(False)
-        self._grid = QSplitter(Qt.Orientation.Vertical)
-        self._rows = (upper, lower)
-        for splitter in self._rows:
-            self._grid.addWidget(splitter)
-        self._grid.setSizes([1000, 1000])
-        self._grid.setChildrenCollapsible(False)
         self._empty_text = WrappedLabel("muted")
         self._empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty_text.setText(
@@ -86,7 +93,7 @@ class LivePage(QWidget):
         column.addWidget(self.demo_button, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
         self.stack = QStackedWidget()
-        for page in (empty, self._grid, self.attack):
+        for page in (empty, self.grid, self.attack):
             self.stack.addWidget(page)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
@@ -95,7 +102,7 @@ class LivePage(QWidget):
         outer.addWidget(self.stack, 1)
 
     def show_run(self, data: RunData | None) -> None:
-        """Show a run from now on; None shows what will appear here."""
+        """Show a run from now on, drawn by `draw_next`; None shows what will appear here."""
         changed = data is not self.data
         self.data = data
         if data is None:
@@ -103,7 +110,7 @@ class LivePage(QWidget):
         elif changed:
             self._picked = False
             self.stage = self._latest(data)
-        self.refresh()
+        self.begin_refresh()
 
     def follow(self) -> None:
         """Go to the stage that runs now unless the user chose one."""
@@ -115,7 +122,12 @@ class LivePage(QWidget):
         if self.data is not None and stage in self.data.stages():
             self.stage = stage
             self._picked = stage != self._latest(self.data)
-            self.refresh()
+            self.begin_refresh()
+
+    def set_time_axis(self, axis: TimeAxis) -> None:
+        """Let the plots run over epochs, steps or computing time."""
+        self.time_choice.show_axis(axis)
+        self.grid.group.set_time_axis(axis)
 
     def refresh(self) -> None:
         """Draw what changed and is visible, at once."""
@@ -125,27 +137,33 @@ class LivePage(QWidget):
 
     def draw_next(self) -> bool:
         """Draw one plot that waits since `begin_refresh`; False if none does."""
+        if self.stage != "attack":
+            return self.grid.draw_next()
         if not self._waiting:
             return False
         panel = self._waiting.pop(0)
-        if self.data is not None and panel.isVisibleTo(self):
-            panel.show_run(self.data, self.stage)
+        if panel.isVisibleTo(self):
+            self._draw(panel)
         return True
+
+    def _draw(self, panel: PlotPanel) -> None:
+        panel.show_run(self.data, self.stage)
 
     def all_drawn(self) -> bool:
         """Whether no plot waits to be drawn."""
-        return not self._waiting
+        return self.grid.all_drawn() and not self._waiting
 
     def begin_refresh(self) -> None:
         """Write the header anew and let the visible plots wait for `draw_next`, so that none delays the window."""
         data = self.data
         self._waiting = []
-        for widget in (self._name, self._state, self._about, *self.stage_buttons.values()):
+        self.grid.stop()
+        for widget in (self._name, self._state, self._about, self.time_choice, *self.stage_buttons.values()):
             widget.setVisible(data is not None)
         if data is None:
             return
         info = data.info
-        self._name.setText(info.name)
+        self._name.setText(info.title)
         self._state.setText(words.STATE_WORDS[info.state])
         layout = data.layouts.get(self.stage)
         about = [layout.title, layout.probe] if layout else [STAGE_TITLES[self.stage] + " has not begun"]
@@ -157,22 +175,27 @@ class LivePage(QWidget):
             button.setEnabled(stage in begun or stage == self.stage)
             button.setChecked(stage == self.stage)
         attacking = self.stage == "attack"
+        self.time_choice.setVisible(not attacking)
         self.stack.setCurrentIndex(2 if attacking else 1)
-        self._waiting = list(self.panels())
         if attacking:
             self.attack.show_run(data)
+            self._waiting = list(self.attack.panels())
+        elif self.isVisible():
+            self.grid.begin(self._draw)
 
     def panels(self) -> tuple[PlotPanel, ...]:
-        """The plots of the stage that is shown."""
+        """The plots of the stage that is shown, as far as they were drawn before."""
         if self.data is None:
             return ()
-        return self.attack.panels() if self.stage == "attack" else self.training_panels
+        return self.attack.panels() if self.stage == "attack" else self.grid.panels()
 
     def current_panel(self) -> PlotPanel | None:
         """The plot to export: the enlarged one, that under the focus, or the first that shows something."""
-        shown = [panel for panel in self.panels() if panel.isVisibleTo(self) and not panel.is_empty()]
-        focused = [panel for panel in shown if panel.isAncestorOf(self.focusWidget() or self)]
-        return (focused or shown or [None])[0]
+        return current_of(self.panels(), self)
+
+    def layout_of_panels(self) -> list[tuple[PlotPanel, QRectF]]:
+        """The plots to be seen and where they stand, for a figure of the whole page."""
+        return arrangement(self.panels(), self)
 
     def _latest(self, data: RunData) -> StageName:
         begun = data.stages()
@@ -183,16 +206,10 @@ class LivePage(QWidget):
         self.stage_chosen.emit(self.stage)
 
     def _maximise(self, panel: PlotPanel, on: bool) -> None:
-        if panel in self.training_panels:
-            for other in self.training_panels:
-                other.setVisible(not on or other is panel)
-            for splitter in self._rows:
-                splitter.setVisible(not on or splitter.isAncestorOf(panel))
-        else:
-            self.attack.maximise(panel, on=on)
+        self.attack.maximise(panel, on=on)
         self.refresh()
 
-    def _link(self, epoch: object) -> None:
-        for panel in self.training_panels:
-            if panel is not self.sender():
-                panel.show_epoch(epoch if isinstance(epoch, float) else None)
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Draw what changed while the page was out of sight."""
+        super().showEvent(event)
+        self.begin_refresh()

@@ -7,6 +7,7 @@ import pyqtgraph as pg
 from PySide6.QtWidgets import QWidget
 
 from cartl_gui.plots.base import CurveStyle, PlotPanel, Series
+from cartl_gui.plots.marks import Errors, Mark, lines_of
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from engine.config import StageName
@@ -25,6 +26,8 @@ class AccuracyPlot(PlotPanel):
 
     empty_text = "Clean and robust accuracy appear here after the first epoch."
     can_log = False
+    can_smooth = True
+    x_axis = "time"
 
     def __init__(self, parent: QWidget | None = None) -> None:
         self._bars: dict[str, pg.ErrorBarItem] = {}
@@ -36,52 +39,67 @@ class AccuracyPlot(PlotPanel):
         for column in _BARS:
             self._by_column[column].entry.toggled.connect(self._bars[column].setVisible)
         self._columns: dict[str, np.ndarray] = {}
-        self._epochs = 1
+        self._place = np.empty(0)
         self.recolour(self.colours)
+
+    def stamp(self, data: RunData, stage: StageName) -> object:
+        """Nothing but the epochs table is shown."""
+        return data.version_of(stage, ("epochs",))
 
     def consume(self, data: RunData, stage: StageName) -> None:
         """Draw the epochs table of a stage."""
         self._columns = data.columns(stage, "epochs")
-        layout = data.layouts.get(stage)
-        epoch = self._columns.get("epoch", np.empty(0)).astype(float)
-        self._epochs = max(layout.epochs if layout else 1, int(epoch[-1]) if len(epoch) else 1)
+        self._place = place = self.time_of(self._columns)
+        self.name_time()
+        rows, unknown = len(place), np.full(len(place), np.nan)
         for column, curve in self._by_column.items():
-            curve.set(epoch, 100 * self._columns.get(column, np.full(len(epoch), np.nan)).astype(float))
-            curve.entry.setVisible(curve.has_values() or not len(epoch))
+            curve.set(place, 100 * self._columns.get(column, unknown)[:rows].astype(float))
+            curve.entry.setVisible(curve.has_values() or not len(place))
         for column, item in self._bars.items():
-            errors = 100 * self._columns.get(f"{column}_errors", np.full(len(epoch), np.nan)).astype(float)
+            errors = 100 * self._columns.get(f"{column}_errors", unknown)[:rows].astype(float)
             known = np.isfinite(errors) & np.isfinite(self._by_column[column].y)
-            item.setData(x=epoch[known], y=self._by_column[column].y[known], height=2 * errors[known], beam=0)
+            item.setData(x=place[known], y=self._by_column[column].y[known], height=2 * errors[known], beam=0)
 
     def clear(self) -> None:
         """Show nothing."""
         super().clear()
-        self._columns = {}
+        self._columns, self._place = {}, np.empty(0)
         for item in self._bars.values():
             item.setData(x=np.empty(0), y=np.empty(0), height=np.empty(0))
 
     def series(self) -> Series:
-        """Epoch, accuracies in percent and half widths of their 95 % intervals, [T] each."""
-        epoch = self._columns.get("epoch", np.empty(0))
-        table: Series = {"epoch": epoch}
+        """Time, accuracies in percent and half widths of their 95 % intervals, [T] each; averages if it is smoothed."""
+        table = self.time_series(self._columns, self._place)
         for column, curve in self._by_column.items():
             if curve.has_values():
-                table[f"{column} (%)"] = curve.y
+                table |= self.curve_series(f"{column} (%)", curve)
                 if column in _BARS and f"{column}_errors" in self._columns:
-                    table[f"{column} 95 % half width (%)"] = 100.0 * self._columns[f"{column}_errors"]
+                    table[f"{column} 95 % half width (%)"] = (
+                        100.0 * self._columns[f"{column}_errors"][: len(self._place)]
+                    )
         return table
 
+    def marks(self) -> tuple[Mark, ...] | None:
+        """The curves with their intervals."""
+        table = self.series()
+        lines = lines_of(self.curves, table)
+        if lines is None:
+            return None
+        bars = tuple(
+            Errors(line.x, line.y, line.look, half=line.y.replace(" (%)", " 95 % half width (%)"))
+            for line in lines
+            if line.y.replace(" (%)", " 95 % half width (%)") in table
+        )
+        return (*bars, *lines)
+
     def place_axes(self) -> tuple[float, float, float, float]:
-        """All epochs of the stage, 0 to 100 %."""
-        return 0.0, self._epochs + 0.5, 0.0, 100.0
+        """All of the stage, 0 to 100 %."""
+        end = self.end_of_time()
+        return 0.0, end + 0.5 * end / self.epochs(), 0.0, 100.0
 
     def value_text(self, value: float) -> str:
         """Percent with one digit."""
         return f"{value:.1f} %" if np.isfinite(value) else "–"
-
-    def describe(self, position: float, _height: float) -> str:
-        """The epoch pointed at."""
-        return f"epoch {max(1, round(position))}"
 
     def recolour(self, colours: Scheme) -> None:
         """Put on the colours of a scheme."""

@@ -14,9 +14,12 @@ from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NAMES, NOTHING, SHORT_NAMES, History, Source
 from cartl_gui.plots.base import Curve, CurveStyle, Series, nice_top
 from cartl_gui.plots.layer_panel import LayerPanel, decades, scaled
+from cartl_gui.plots.legend import Legend
+from cartl_gui.plots.marks import Band, Mark, lines_of
 from cartl_gui.run_data import RunData, decimate
 from cartl_gui.selection import Place
 from cartl_gui.theme import Scheme
+from cartl_gui.timeline import Timeline
 from cartl_gui.widgets import ElidedLabel
 from cartl_gui.words import readable
 from engine.config import StageName
@@ -35,6 +38,7 @@ class BandPlot(LayerPanel):
     """Value, above and below over epochs, [T] each, with the area between them filled."""
 
     empty_text = CHOOSE
+    x_axis = "time"
     framing = ("quantity", "per", "other", "place")
     ignored = ("sample", "as_difference")
 
@@ -47,52 +51,52 @@ class BandPlot(LayerPanel):
             self.plot.addItem(area, ignoreBounds=True)
         self._groups = tuple(tuple(self.add_curve("", style) for style in styles) for styles in _STYLES)
         self._runs = tuple(ElidedLabel() for _ in _STYLES)
-        self._legend_row.insertWidget(0, self._runs[0])
+        others = Legend()
         self._second = QWidget()
         row = QHBoxLayout(self._second)
-        row.setContentsMargins(6, 0, 6, 0)
-        row.setSpacing(2)
-        row.addWidget(self._runs[1])
+        row.setContentsMargins(6, 0, 10, 0)
+        row.addWidget(others)
         for curve in self._groups[1]:
-            row.addWidget(curve.entry)
-        row.addStretch(1)
-        for label in self._runs:
+            self.entries.take(curve.entry)
+            others.add(curve.entry)
+        for legend, label in zip((self.entries, others), self._runs, strict=True):
             label.setFixedWidth(64)
+            legend.insert(0, label)
             label.hide()
         self._body.insertWidget(1, self._second)
         self._second.hide()
-        self.legend_button.toggled.connect(self._show_second)
+        self.legend_action.toggled.connect(self._show_second)
         self._forget()
         self.recolour(self.colours)
 
     def _show_second(self) -> None:
         """The other run's legend, and whose each is."""
         compares = self.question.other is not None
-        self._second.setVisible(self.legend_button.isChecked() and compares)
+        self._second.setVisible(self.legend_action.isChecked() and compares)
         for label in self._runs:
             label.setVisible(compares)
 
     def _forget(self) -> None:
-        self._epochs = 1.0
         self._histories: tuple[History, History] = (NOTHING, NOTHING)
+        self._last = 0.0
 
     def consume(self, data: RunData, stage: StageName) -> None:
         """Draw what was asked for."""
         source, question = Source.of(data, stage), self.question
-        layout = source.layout
         self.name(*self._names(source))
-        self._epochs = float(layout.epochs) if layout else 1.0
         self._histories = self._history(source, question.place), self._other_history(source)
-        self._epochs = max(
-            [self._epochs, *(float(found.epoch[-1]) for found in self._histories if len(found.epoch))]
-        )
-        self.name_time(self._epochs)
+        self.name_time()
         runs = (source, question.other)
-        for group, history, run, label in zip(self._groups, self._histories, runs, self._runs, strict=True):
+        timelines = [Timeline.of(run.data, run.stage) if run is not None else None for run in runs]
+        places = [self.places_of(*pair) for pair in zip(self._histories, timelines, strict=True)]
+        self._last = max((float(found[-1]) for found in places if len(found)), default=0.0)
+        for group, history, run, label, place in zip(
+            self._groups, self._histories, runs, self._runs, places, strict=True
+        ):
             name = run.data.info.name if run is not None and question.other else ""
             label.setText(name)
             label.setToolTip(name)
-            self._fill(group, self._drawn(history, run), name)
+            self._fill(group, *self._drawn(history, place, run), name)
         self._draw_areas()
         self._show_second()
         self.say_empty(self._nothing_text(source))
@@ -113,32 +117,33 @@ class BandPlot(LayerPanel):
         found = view.partner(place, source, other)
         return NOTHING if place is not None and found is None else self._history(other, found)
 
-    def _drawn(self, history: History, source: Source | None) -> History:
-        """A network that was looked at only once stays as it was: a level line beside a history."""
+    def _drawn(
+        self, history: History, place: np.ndarray, source: Source | None
+    ) -> tuple[np.ndarray, History]:
+        """Places and values; a network that was looked at only once stays as it was, a level line beside a history."""
         if source is None or not source.data.is_inspection or len(history.epoch) != 1:
-            return history
-        left, right = self._span()
+            return place, history
         parts = (
             np.repeat(values, 2, axis=0)
-            for values in (history.step, history.value, history.above, history.below)
+            for values in (history.epoch, history.step, history.value, history.above, history.below)
         )
-        return History(np.array([left, right]), *parts)
+        return np.array(self._span()), History(*parts)
 
     def _span(self) -> tuple[float, float]:
-        """First and last epoch of the axis; half an epoch around one that is alone."""
-        return (0.0, self._epochs) if self._epochs > 0 else (-0.5, 0.5)
+        """Begin and end of the axis; half an epoch around a measurement that is alone."""
+        if self.measured_epochs() <= 0 and self._last <= 0:
+            return -0.5, 0.5
+        return 0.0, max(self.end_of_time() if self.measured_epochs() > 0 else 0.0, self._last)
 
-    def _fill(self, group: tuple[Curve, ...], history: History, run: str) -> None:
+    def _fill(self, group: tuple[Curve, ...], place: np.ndarray, history: History, run: str) -> None:
         quantity = self.question.quantity
         for curve, values, short, full in zip(
             group, (history.above, history.value, history.below), SHORT_NAMES[quantity.around], NAMES[quantity.around],
             strict=True,
         ):  # fmt: skip
-            curve.set(history.epoch, values.ravel())
+            curve.set(place, values.ravel()[: len(place)])
             curve.name = ": ".join(filter(None, (run, full or quantity.short)))
-            curve.entry.rename(short or quantity.short)
-            curve.entry.setToolTip(f"{curve.name} (click to show or hide it)")
-            curve.entry.setAccessibleName(f"Show {curve.name}")
+            curve.entry.rename(short or quantity.short, curve.name)
             curve.entry.setVisible(curve.has_values())
 
     def _names(self, source: Source) -> tuple[str, str]:
@@ -221,7 +226,7 @@ class BandPlot(LayerPanel):
 
     def _limits(self) -> tuple[float, float]:
         """Bottom and top of the axis, as it places them."""
-        values = np.concatenate([curve.y for curve in self.curves])
+        values = np.concatenate([curve.extremes() for curve in self.curves])
         values = values[np.isfinite(values)]
         if self._is_log():
             values = np.log10(values[values > 0])
@@ -232,6 +237,19 @@ class BandPlot(LayerPanel):
             return 0.0, 1.0
         low = float(values.min())
         return (0.0 if low >= 0 else low - 0.05 * float(np.ptp(values))), nice_top(values)
+
+    def marks(self) -> tuple[Mark, ...] | None:
+        """The curves, and the areas between those above and below."""
+        lines = lines_of(self.curves, self.series())
+        if lines is None:
+            return None
+        columns = {line.y: line for line in lines}
+        bands = tuple(
+            Band(columns[upper.name].x, value.style, columns[lower.name].y, columns[upper.name].y)
+            for upper, value, lower in self._groups
+            if upper.name in columns and lower.name in columns
+        )
+        return (*bands, *lines)
 
     def place_axes(self) -> tuple[float, float, float, float]:
         """All epochs; from 0 to a round number, or the decades in use."""
@@ -247,8 +265,8 @@ class BandPlot(LayerPanel):
             return
         room = self.view.height() / self.scale
         self.plot.getAxis("left").setTicks(decades(*self._limits(), room) if self._is_log() else None)
-        if not self._crosshair.isVisible():
-            self._after_pointing()
+        if self.crosshair.position is None:
+            self._show_newest()
 
     def value_text(self, value: float) -> str:
         """The newest value, where there is room beside the names."""
@@ -259,7 +277,8 @@ class BandPlot(LayerPanel):
         history = self._histories[0]
         if not len(history.epoch):
             return ""
-        row = int(np.argmin(np.abs(history.epoch - position)))
+        place = self.places_of(history, self.timeline)
+        row = int(np.argmin(np.abs(place - position))) if len(place) else 0
         value, above, below = (
             readable(float(values[row, 0])) for values in (history.value, history.above, history.below)
         )

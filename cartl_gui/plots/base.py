@@ -1,214 +1,106 @@
-"""The frame around every plot: title, buttons, legend outside the data, crosshair readout, colours of the theme."""
+"""What every plot can do: follow a run, be pointed at and zoomed, and wear the colours of the theme."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QLineF, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPen, QPixmap
-from PySide6.QtWidgets import (
-    QBoxLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QScrollArea,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtGui import QFont, QKeyEvent
+from PySide6.QtWidgets import QLabel, QWidget
 
 from cartl_gui import theme
-from cartl_gui.run_data import RunData, decimate
+from cartl_gui.plots.crosshair import Crosshair
+from cartl_gui.plots.curves import Curve
+from cartl_gui.plots.frame import PlotFrame
+from cartl_gui.plots.group import PlotGroup, View
+from cartl_gui.plots.legend import LegendEntry
+from cartl_gui.plots.marks import Mark, lines_of
+from cartl_gui.plots.smoothing_popup import SmoothingPopup
+from cartl_gui.plots.style import QUIET, CurveStyle, draw_sample
+from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
-from cartl_gui.widgets import ElidedLabel
+from cartl_gui.timeline import AXIS_TITLES, COLUMN_TITLES, TimeAxis, Timeline, tell, unit_of
+from cartl_gui.words import count, number
 from engine.config import StageName
+from engine.events import Columns, RunInfo
+
+__all__ = ["QUIET", "Curve", "CurveStyle", "PlotPanel", "Series", "draw_sample", "nice_top"]
 
 pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-major")
 
 Series = dict[str, np.ndarray]
+#: What stands in place of a plot over computing time before there is any.
+NO_TIME = "Computing times are known after the first epoch."
 
 
-#: In place of a curve's number: the colour of quiet text, for what is no measurement of its own.
-QUIET = -1
+class ValueAxis(pg.AxisItem):
+    """A y axis that writes numbers the same way on a logarithmic scale and on an even one."""
+
+    def logTickStrings(self, values: Sequence[float], _scale: float, _spacing: float) -> list[str]:  # noqa: N802
+        """Write powers of ten and what lies between them."""
+        return [f"{10.0**value:g}" for value in np.asarray(values, float)]
 
 
-@dataclass(frozen=True, slots=True)
-class CurveStyle:
-    """How one curve looks: place in the scheme's colours (or `QUIET`), dash pattern, symbol, width."""
-
-    colour: int
-    dashes: tuple[float, ...] = ()
-    symbol: str | None = None
-    width: float = 1.6
-
-    def colour_in(self, colours: Scheme) -> QColor:
-        """Its colour in a scheme."""
-        return QColor(colours.muted if self.colour == QUIET else colours.curves[self.colour])
-
-
-class LegendEntry(QToolButton):
-    """A button in the legend: sample of the line, name, value; pressing it hides or shows the curve."""
-
-    def __init__(self, name: str, style: CurveStyle, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.name, self.style_of_curve = name, style
-        self.setCheckable(True)
-        self.setChecked(True)
-        self.setProperty("legend", "true")
-        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.setIconSize(QSize(22, 12))
-        self.toggled.connect(self._strike)
-        self.setText(f" {name}")
-        self.setAccessibleName(f"Show {name}")
-        self.setToolTip(f"Show or hide {name}")
-
-    def rename(self, name: str) -> None:
-        """Call the curve something else."""
-        if name != self.name:
-            self.name = name
-            self.setText(f" {name}")
-            self.setAccessibleName(f"Show {name}")
-            self.setToolTip(f"Show or hide {name}")
-
-    def set_value(self, text: str) -> None:
-        """Show the curve's value beside its name."""
-        self.setText(f" {self.name}  {text}" if text else f" {self.name}")
-
-    def _strike(self, on: bool) -> None:
-        font = self.font()
-        font.setStrikeOut(not on)
-        self.setFont(font)
-
-    def recolour(self, colours: Scheme) -> None:
-        """Draw the sample of the line anew."""
-        pixmap = QPixmap(44, 24)
-        pixmap.setDevicePixelRatio(2)
-        pixmap.fill(Qt.GlobalColor.transparent)
-        painter = QPainter(pixmap)
-        draw_sample(painter, self.style_of_curve, colours, QPointF(0, 6))
-        painter.end()
-        self.setIcon(QIcon(pixmap))
-
-
-def pen_of(style: CurveStyle, colours: Scheme, scale: float = 1.0) -> QPen:
-    """The pen of a curve; cosmetic, so that its width is in screen pixels."""
-    pen = pg.mkPen(style.colour_in(colours), width=style.width * scale)
-    if style.dashes:
-        pen.setDashPattern(list(style.dashes))
-    return pen
-
-
-def draw_sample(painter: QPainter, style: CurveStyle, colours: Scheme, left: QPointF) -> None:
-    """Draw a 22 pixel long sample of a curve, for legends in the window and in exported figures."""
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    pen = pen_of(style, colours)
-    pen.setWidthF(max(1.8, style.width))
-    painter.setPen(pen)
-    painter.drawLine(QLineF(left, left + QPointF(22, 0)))
-    if style.symbol:
-        painter.save()
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(style.colour_in(colours))
-        painter.translate(left + QPointF(11, 0))
-        painter.scale(7, 7)
-        painter.drawPath(pg.graphicsItems.ScatterPlotItem.Symbols[style.symbol])
-        painter.restore()
-
-
-class Curve:
-    """One line of a plot. The drawn points are thinned out; `x` and `y` keep all of them."""
-
-    def __init__(self, panel: PlotPanel, name: str, style: CurveStyle) -> None:
-        self.name, self.style = name, style
-        self.x, self.y = np.empty(0), np.empty(0)
-        self.item = pg.PlotDataItem(pen=None)
-        if style.dashes:
-            self.item.curve.setSegmentedLineMode("off")
-        panel.plot.addItem(self.item)
-        self.entry = LegendEntry(name, style, panel)
-        self.entry.toggled.connect(self.item.setVisible)
-        self.log = False
-
-    def set(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Show new points, [T] and [T]."""
-        self.x, self.y = np.asarray(x), np.asarray(y, float)
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the points; on a log axis values of 0 and less are gaps."""
-        x, y = decimate(self.x, self.y)
-        if self.log:
-            y = np.where(y > 0, y, np.nan)
-        self.item.setData(x, y, connect="finite")
-        if self.style.symbol:
-            self.item.setSymbol(self.style.symbol if len(x) <= 120 else None)
-
-    def has_values(self) -> bool:
-        """Whether there is anything to see."""
-        return bool(np.isfinite(self.y).any())
-
-    def value_at(self, position: float) -> tuple[float, float] | None:
-        """The point nearest to a position on the x axis."""
-        if not len(self.x):
-            return None
-        index = int(np.argmin(np.abs(self.x - position)))
-        return float(self.x[index]), float(self.y[index])
-
-    def recolour(self, colours: Scheme, scale: float = 1.0) -> None:
-        """Put on the colours of a scheme."""
-        self.item.setPen(pen_of(self.style, colours, scale))
-        if self.style.symbol:
-            self.item.setSymbolSize(6 * scale)
-            self.item.setSymbolPen(None)
-            self.item.setSymbolBrush(self.style.colour_in(colours))
-        self.entry.recolour(colours)
-
-
-class PlotPanel(QFrame):
+class PlotPanel(PlotFrame):
     """A plot with its frame. Subclasses fill it in `consume` and tell their numbers in `series`."""
 
     #: Words for the middle of an empty plot.
     empty_text = "Appears when a run has measured something."
-    #: Whether a button for a logarithmic axis makes sense here.
-    can_log = True
-    #: Whether the legend stands beside the plot, one entry below the other; the readout is then beside the title.
-    legend_aside = False
-
-    export_requested = Signal(object)
-    maximise_toggled = Signal(object, bool)
-    epoch_hovered = Signal(object)
+    #: Whether the x axis places decimal logarithms.
+    x_is_log = False
+    #: What runs along the x axis, for plots that are pointed at and zoomed together: "time", "block", or "" for
+    #: what no other plot shows.
+    x_axis = ""
 
     def __init__(self, title: str, x_title: str, y_title: str, *, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setProperty("card", "true")
-        self.setMinimumSize(300, 190)
-        self.title = title
+        super().__init__(title, parent)
         self.titles = (x_title, y_title)
         self.curves: list[Curve] = []
-        self.colours = theme.scheme()
+        self.timeline: Timeline | None = None
         self.scale = 1.0
+        #: Font and size in points where the plot is part of a figure on paper.
+        self.figure_font: QFont | None = None
+        self.group = PlotGroup()
+        self._settled = View((0.0, 1.0, 0.0, 1.0), following=True)
+        self._standing = ""
+        self._empty_words = self.empty_text
         self._follows_theme = True
         self._source: tuple[RunData | None, StageName] = (None, "pretraining")
         self._seen: tuple[object, ...] | None = None
         self._following = True
-        self._range: tuple[float, ...] | None = None
-        self.widget = pg.PlotWidget(parent=self)
-        self.widget.setAccessibleName(title)
+        self._range: tuple[float, float, float, float] | None = None
+        self._popup: SmoothingPopup | None = None
+        self._build_plot(x_title, y_title)
+        self.build_frame(self.widget)
+        self.log_button.toggled.connect(self.set_log)
+        self.smooth_button.clicked.connect(self._open_smoothing)
+        self.back_button.clicked.connect(self._go_back)
+        self.fit_action.triggered.connect(self._fit_all)
+        self.grid_action.toggled.connect(self.set_grid)
+        PlotGroup([self])
+        self._show_empty(True)
+        self.recolour(self.colours)
+
+    # building ------------------------------------------------------------------------------------------
+    def _build_plot(self, x_title: str, y_title: str) -> None:
+        self.widget = pg.PlotWidget(
+            parent=self, enableMenu=False, axisItems={"left": ValueAxis(orientation="left")}
+        )
+        self.widget.setAccessibleName(self._title)
         self.plot: pg.PlotItem = self.widget.getPlotItem()
         self.plot.hideButtons()
-        self.plot.setMenuEnabled(False)
         self.view: pg.ViewBox = self.plot.getViewBox()
         self.view.setMouseMode(pg.ViewBox.RectMode)
         self.view.disableAutoRange()
-        self.view.sigRangeChangedManually.connect(self._stop_following)
+        self.view.sigRangeChangedManually.connect(self._zoomed)
+        self.view.sigRangeChanged.connect(self._detail)
         self.plot.setLabel("bottom", x_title)
         self.plot.setLabel("left", y_title)
-        self._crosshair = pg.InfiniteLine(angle=90, movable=False)
-        self._crosshair.hide()
-        self.plot.addItem(self._crosshair, ignoreBounds=True)
+        self.crosshair = Crosshair(self)
         self.widget.scene().sigMouseMoved.connect(self._mouse_moved)
         self._empty = QLabel(self.empty_text, self.widget)
         self._empty.setProperty("role", "muted")
@@ -218,88 +110,11 @@ class PlotPanel(QFrame):
         self.widget.installEventFilter(self)
         for axis in ("left", "bottom"):
             self.plot.getAxis(axis).enableAutoSIPrefix(False)
-        self._build()
-        self._show_empty(True)
-        self.recolour(self.colours)
 
     def _show_empty(self, empty: bool) -> None:
         """Axes without data tell nothing: an empty plot shows its words alone."""
         self._empty.setVisible(empty)
         self.widget.centralWidget.setVisible(not empty)
-
-    def _build(self) -> None:
-        self._heading = ElidedLabel(self.title)
-        self._heading.setProperty("role", "heading")
-        self._heading.setToolTip(self.title)
-        self._head = head = QHBoxLayout()
-        head.setContentsMargins(10, 5, 6, 0)
-        head.setSpacing(1)
-        head.addWidget(self._heading, 1)
-        self.log_button = self._button("log", "Logarithmic axis", checkable=True)
-        self.log_button.toggled.connect(self.set_log)
-        self.log_button.setVisible(self.can_log)
-        self.grid_button = self._button("grid", "Grid lines", checkable=True)
-        self.grid_button.toggled.connect(self.set_grid)
-        self.legend_button = self._button("legend", "Legend", checkable=True)
-        self.legend_button.setChecked(True)
-        self.fit_button = self._button(
-            "fit", "Show everything (drag to zoom, wheel too; middle button moves)"
-        )
-        self.fit_button.clicked.connect(self.fit)
-        self.maximise_button = self._button("maximise", "Enlarge this plot", checkable=True)
-        self.maximise_button.toggled.connect(self._maximise)
-        self.export_button = self._button("export", "Export this plot…")
-        self.export_button.clicked.connect(self._export)
-        for button in (
-            self.log_button, self.grid_button, self.legend_button,
-            self.fit_button, self.maximise_button, self.export_button,
-        ):  # fmt: skip
-            head.addWidget(button)
-        self._note = ElidedLabel()
-        self._note.setProperty("role", "muted")
-        self._note.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._legend_row: QHBoxLayout | QVBoxLayout
-        if self.legend_aside:
-            self._legend_row = QVBoxLayout()
-            self._legend_row.addStretch(1)
-            head.insertWidget(1, self._note, 1)
-            head.setStretch(0, 0)
-        else:
-            self._legend_row = QHBoxLayout()
-            self._legend_row.addWidget(self._note, 1)
-        self._legend_row.setContentsMargins(6, 0, 6, 0)
-        self._legend_row.setSpacing(2)
-        inner = QWidget()
-        inner.setLayout(self._legend_row)
-        self.legend: QWidget = inner
-        if self.legend_aside:
-            inner.setObjectName("clear")
-            self.legend = scroll = QScrollArea()
-            scroll.setWidget(inner)
-            scroll.setWidgetResizable(True)
-            scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.legend_button.toggled.connect(self.legend.setVisible)
-        self._body = body = QBoxLayout(
-            QBoxLayout.Direction.RightToLeft if self.legend_aside else QBoxLayout.Direction.TopToBottom
-        )
-        body.setSpacing(0)
-        body.addWidget(self.legend)
-        body.addWidget(self.widget, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(1, 1, 1, 4)
-        column.setSpacing(0)
-        column.addLayout(head)
-        column.addLayout(body, 1)
-
-    def _button(self, picture: str, text: str, *, checkable: bool = False) -> QToolButton:
-        button = QToolButton(self)
-        button.setProperty("quiet", "true")
-        button.setObjectName(picture)
-        button.setIconSize(QSize(16, 16))
-        button.setCheckable(checkable)
-        button.setToolTip(text)
-        button.setAccessibleName(f"{text.partition(' (')[0]}: {self.title}")
-        return button
 
     # for subclasses ------------------------------------------------------------------------------------
     def consume(self, data: RunData, stage: StageName) -> None:
@@ -314,9 +129,17 @@ class PlotPanel(QFrame):
         """The numbers shown, in columns of equal length [T], with units in their names."""
         raise NotImplementedError
 
-    def describe(self, _position: float, _height: float) -> str:
+    def marks(self) -> tuple[Mark, ...] | None:
+        """How the columns of `series` are drawn; None if the plot cannot be drawn again from them alone."""
+        return lines_of(self.curves, self.series())
+
+    def describe(self, position: float, _height: float) -> str:
         """What the readout says about a place in the plot, beside the values of the curves."""
-        return ""
+        return self.place_text(position)
+
+    def place_text(self, position: float) -> str:
+        """A place of the x axis in words, for plots over time: the measurement that is next to it."""
+        return tell(self.crosshair.snapped(position), self.time_axis) if self.x_axis == "time" else ""
 
     def is_empty(self) -> bool:
         """Whether there is nothing to see."""
@@ -326,25 +149,121 @@ class PlotPanel(QFrame):
         """Return left, right, bottom and top of the view that shows everything."""
         return 0.0, 1.0, 0.0, 1.0
 
+    def places(self) -> list[np.ndarray]:
+        """Where something is measured along the x axis, ascending, for each curve that is shown."""
+        return [curve.x for curve in self.curves if curve.is_shown and curve.has_values()]
+
+    def runs(self) -> tuple[RunInfo, ...]:
+        """The runs of which something is shown."""
+        data = self._source[0]
+        return () if data is None or self.is_empty() else (data.info,)
+
     def settle(self) -> None:
         """Put in place what depends on the size of the plot in pixels."""
 
     def add_curve(self, name: str, style: CurveStyle) -> Curve:
         """Add a line and its legend entry."""
-        curve = Curve(self, name, style)
+        curve = Curve(name, style, self.plot, LegendEntry(name, style))
         self.curves.append(curve)
-        self._legend_row.insertWidget(len(self.curves) - 1, curve.entry)
-        curve.recolour(self.colours)
+        self.entries.insert(len(self.curves) - 1, curve.entry)
+        curve.entry.toggled.connect(self._write_note)
+        curve.recolour(self.colours, self.scale)
+        curve.set_smoothing(self.smoothing)
         return curve
 
     def value_text(self, value: float) -> str:
         """How the legend writes a value of a curve."""
         return f"{value:.3g}" if np.isfinite(value) else "–"
 
-    def say(self, text: str) -> None:
-        """Write into the right end of the legend row."""
-        self._note.setText(text)
-        self._note.setToolTip(text)
+    def say_empty(self, text: str) -> None:
+        """What the plot says while it is empty."""
+        self._empty_words = text
+        self._empty.setText(text)
+
+    def note(self, text: str) -> None:
+        """Say what is always to be known about the plot."""
+        self._standing = text
+        self._write_note()
+
+    def caption(self) -> str:
+        """What is to be known about the plot beside its axes, on paper too."""
+        dropped = sum(curve.dropped() for curve in self.curves)
+        parts = [self._standing, f"{count(dropped, 'value')} ≤ 0 not shown" if dropped else ""]
+        return ", ".join(filter(None, parts))
+
+    def _write_note(self) -> None:
+        self.write_note(self.caption())
+
+    def name_axis(self, side: Literal["left", "bottom"], text: str) -> None:
+        """Write beside an axis; pyqtgraph puts a new text into the middle only when the axis is resized."""
+        axis = self.plot.getAxis(side)
+        if axis.labelText != text:
+            self.plot.setLabel(side, text)
+            axis.resizeEvent(None)
+
+    # time ----------------------------------------------------------------------------------------------
+    @property
+    def time_axis(self) -> TimeAxis:
+        """What plots over time run over, chosen for all plots of a page."""
+        return self.group.time_axis
+
+    def set_time_axis(self, axis: TimeAxis) -> None:
+        """Run over epochs, steps or computing time, if the plot is one over time."""
+        if axis != self.group.time_axis:
+            self.group.set_time_axis(axis)
+        elif self.x_axis == "time":
+            self.draw_again()
+
+    def draw_again(self) -> None:
+        """Draw what is shown anew, all of it, as if it were shown for the first time."""
+        data, stage = self._source
+        self._seen = None
+        self.show_run(data, stage)
+
+    def time_of(self, columns: Columns) -> np.ndarray:
+        """Where the rows of a table lie on the time axis, [T]; empty while that is not known."""
+        if self.timeline is None or not self.timeline.knows(self.time_axis):
+            return np.empty(0)
+        return self.timeline.positions(columns, self.time_axis)
+
+    def time_series(self, columns: Columns, place: np.ndarray) -> Series:
+        """The first columns of `series` for a plot over time: its axis, then epoch and step, [T] each."""
+        table = {COLUMN_TITLES[self.time_axis]: place}
+        return table | {name: columns[name][: len(place)] for name in ("epoch", "step") if name in columns}
+
+    def curve_series(self, name: str, curve: Curve) -> Series:
+        """The columns of `series` for a curve: what was measured, and its moving average if that is shown."""
+        smoothed = {f"{name}, smoothed {number(self.smoothing)}": curve.averaged} if self.smoothing else {}
+        return {name: curve.y, **smoothed}
+
+    def epochs(self) -> float:
+        """How many epochs the time axis is long."""
+        return max(1.0, self.timeline.epochs) if self.timeline is not None else 1.0
+
+    def end_of_time(self) -> float:
+        """Where the time axis ends: the last epoch planned, or when that is expected to end."""
+        if self.timeline is None:
+            return 1.0
+        end = self.timeline.end(self.time_axis)
+        if not np.isfinite(end) or end <= 0:
+            return 1.0
+        is_over = self.timeline.epoch[-1] >= self.timeline.epochs
+        return nice_top([end]) if self.time_axis == "time" and not is_over else end
+
+    def name_time(self, remark: str = "") -> None:
+        """Write below the time axis, with a remark beside."""
+        title, axis = AXIS_TITLES[self.time_axis], self.plot.getAxis("bottom")
+        scale = 1.0
+        if self.time_axis == "time":
+            unit, length = unit_of(self.end_of_time())
+            title, scale = f"{title} ({unit})", 1 / length
+        if axis.scale != scale:
+            axis.setScale(scale)
+        self.titles = (title, self.titles[1])
+        self.name_axis("bottom", ", ".join(filter(None, (title, remark))))
+
+    def show_moment(self, _position: float | None) -> None:
+        """Show what was measured at a moment that is pointed at in a plot over time; None is the newest."""
 
     # for pages -----------------------------------------------------------------------------------------
     def show_run(self, data: RunData | None, stage: StageName) -> None:
@@ -353,15 +272,22 @@ class PlotPanel(QFrame):
         if key == self._seen:
             return
         if self._seen is None or self._seen[:2] != key[:2]:
-            self._following = True
-            self._range = None
+            self.start_over()
         self._seen = key
         self._source = (data, stage)
+        self.timeline = Timeline.of(data, stage) if data is not None else None
         if data is None:
             self.clear()
         else:
             self.consume(data, stage)
         self._after_draw()
+
+    def start_over(self) -> None:
+        """Show everything again and follow new data, as something else is shown from now on."""
+        self._following = True
+        self._range = None
+        self.group.forget(self)
+        self.point_at(None)
 
     def show_same(self, other: PlotPanel) -> None:
         """Show what another plot of this kind shows."""
@@ -372,14 +298,19 @@ class PlotPanel(QFrame):
         for curve in self.curves:
             curve.set(np.empty(0), np.empty(0))
         self.say("")
+        self.note("")
 
     def _after_draw(self) -> None:
         empty = self.is_empty()
+        late = self.x_axis == "time" and self.timeline is not None and not self.timeline.knows(self.time_axis)
+        self._empty.setText(NO_TIME if late else self._empty_words)
         self._show_empty(empty)
         self.export_button.setEnabled(not empty)
-        for curve in self.curves:
-            last = curve.y[np.isfinite(curve.y)]
-            curve.entry.set_value(self.value_text(float(last[-1])) if len(last) else "")
+        self._write_note()
+        if self.crosshair.position is None:
+            self._show_newest()
+        else:
+            self._show_values(self.crosshair.position)
         if self._following:
             self.fit()
 
@@ -391,6 +322,25 @@ class PlotPanel(QFrame):
             self._range = wanted
             left, right, bottom, top = wanted
             self.view.setRange(xRange=(left, right), yRange=(bottom, top), padding=0)
+        self._settled = self.view_now()
+
+    def has_plot_focus(self) -> bool:
+        """Whether keys go to the plot."""
+        return bool(self.widget.hasFocus())
+
+    def view_now(self) -> View:
+        """What the plot shows of its axes."""
+        (left, right), (bottom, top) = self.view.viewRange()
+        return View((left, right, bottom, top), self._following)
+
+    def show_view(self, view: View) -> None:
+        """Show a part of the axes, or everything where that was followed."""
+        self._following, self._range = view.following, view.span
+        left, right, bottom, top = view.span
+        self.view.setRange(xRange=(left, right), yRange=(bottom, top), padding=0)
+        if view.following:
+            self.fit()
+        self._settled = self.view_now()
 
     def set_log(self, on: bool) -> None:
         """Use a logarithmic y axis."""
@@ -401,35 +351,64 @@ class PlotPanel(QFrame):
             curve.log = on
             curve.draw()
         self.plot.setLogMode(False, on)
+        self._write_note()
         self._range = None
         self.fit()
 
     def set_grid(self, on: bool) -> None:
         """Show grid lines."""
-        if self.grid_button.isChecked() != on:
-            self.grid_button.setChecked(on)
+        if self.grid_action.isChecked() != on:
+            self.grid_action.setChecked(on)
             return
         self.plot.showGrid(x=on, y=on, alpha=0.18)
 
-    def show_epoch(self, epoch: float | None) -> None:
-        """Put the crosshair at an epoch that is pointed at in another plot."""
-        position = None if epoch is None else self.position_of_epoch(epoch)
-        self._crosshair.setVisible(position is not None and not self.is_empty())
+    def set_smoothing(self, weight: float) -> None:
+        """Show moving averages of this weight, from 0 (none) up to but without 1."""
+        if weight == self.smoothing:
+            return
+        self.smoothing = weight
+        for curve in self.curves:
+            curve.set_smoothing(weight)
+        self.smooth_button.setChecked(bool(weight))
+        self.head()
+        self._after_draw()
+
+    def point_at(self, position: float | None) -> None:
+        """Put the crosshair at a place of the x axis and tell the values there; None takes it away."""
+        if self.is_empty():
+            position = None
+        self.crosshair.put(position)
         if position is None:
             self._after_pointing()
-            return
-        self._crosshair.setPos(position)
+        else:
+            self._show_values(position)
+
+    def _after_pointing(self) -> None:
+        self._show_newest()
+        self.say("")
+
+    def _show_values(self, position: float) -> None:
+        left, right = self.view.viewRange()[0]
         for curve in self.curves:
-            point = curve.value_at(position)
-            curve.entry.set_value("" if point is None else self.value_text(point[1]))
+            curve.entry.set_value(self.value_text(curve.value_at(position, right - left)))
 
-    def position_of_epoch(self, epoch: float) -> float | None:
-        """Where an epoch lies on the x axis; None if the axis is no time."""
-        return epoch
+    def _show_newest(self) -> None:
+        for curve in self.curves:
+            curve.entry.set_value(self.value_text(curve.last_value()) if curve.has_values() else "")
 
-    def epoch_of_position(self, position: float) -> float | None:
-        """The epoch at a place on the x axis; None if the axis is no time."""
-        return position
+    def reading_height(self) -> float:
+        """The place of the y axis that is read where keys, not the mouse, move the crosshair."""
+        return float(sum(self.view.viewRange()[1]) / 2)
+
+    def read_out(self, position: float) -> str:
+        """A place of the x axis with the values of all curves that are shown, for those who cannot see them."""
+        values = [
+            f"{curve.entry.name} {curve.entry.value}"
+            for curve in self.curves
+            if curve.is_shown and curve.has_values() and curve.entry.value
+        ]
+        told = self.describe(position, self.reading_height())
+        return ": ".join(filter(None, (told, ", ".join(values))))
 
     def style_axis(self, axis: pg.AxisItem) -> None:
         """Give an axis the colours and font of the plot."""
@@ -448,17 +427,19 @@ class PlotPanel(QFrame):
         self.widget.setBackground(colours.raised)
         for name in ("left", "bottom"):
             self.style_axis(self.plot.getAxis(name))
-        self._crosshair.setPen(pg.mkPen(colours.muted, width=1))
+        self.crosshair.line.setPen(pg.mkPen(colours.muted, width=1))
         for curve in self.curves:
             curve.recolour(colours, self.scale)
-        for button in self.findChildren(QToolButton):
-            if button.objectName():
-                button.setIcon(theme.icon(button.objectName(), colours.muted))
+        self.recolour_frame()
 
     def font_of_plot(self, *, bold: bool = False) -> QFont:
-        """The font inside the plot, a little smaller than the window's."""
-        font = QFont(self.font())
-        font.setPixelSize(max(8, round(self.fontInfo().pixelSize() * 0.88 * self.scale)))
+        """The font inside the plot: a little smaller than the window's, or that of the figure that it is part of."""
+        if self.figure_font is not None:
+            font = QFont(self.figure_font)
+            font.setPixelSize(max(1, round(font.pointSizeF() * 96 / 72 * self.scale)))
+        else:
+            font = QFont(self.font())
+            font.setPixelSize(max(8, round(self.fontInfo().pixelSize() * 0.88 * self.scale)))
         font.setBold(bold)
         return font
 
@@ -467,15 +448,16 @@ class PlotPanel(QFrame):
         copy = type(self)()
         copy.scale = scale
         copy._follows_theme = False
+        copy.group.time_axis = self.time_axis
         copy.recolour(theme.PRINT)
         copy.show_same(self)
-        for mine, other in ((self.log_button, copy.log_button), (self.grid_button, copy.grid_button),
-                            (self.legend_button, copy.legend_button)):  # fmt: skip
-            other.setChecked(mine.isChecked())
+        copy.log_button.setChecked(self.log_button.isChecked())
+        copy.grid_action.setChecked(self.grid_action.isChecked())
+        copy.legend_action.setChecked(self.legend_action.isChecked())
+        copy.set_smoothing(self.smoothing)
         for curve, twin in zip(self.curves, copy.curves, strict=True):
             twin.entry.setChecked(curve.entry.isChecked())
-        (left, right), (bottom, top) = self.view.viewRange()
-        copy.view.setRange(xRange=(left, right), yRange=(bottom, top), padding=0)
+        copy.show_view(replace(self.view_now(), following=False))
         return copy
 
     # events --------------------------------------------------------------------------------------------
@@ -488,42 +470,76 @@ class PlotPanel(QFrame):
             self.recolour(theme.scheme())
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
-        """Keep the words of an empty plot in its middle, and hide the crosshair when the mouse leaves."""
-        if event.type() == QEvent.Type.Resize:
+        """Keep the words of an empty plot in its middle, and let mouse and keys move the crosshair."""
+        kind = event.type()
+        if kind == QEvent.Type.Resize:
             self._empty.setGeometry(self.widget.rect().adjusted(20, 10, -20, -10))
-        elif event.type() == QEvent.Type.Leave:
-            self.show_epoch(None)
-            self.epoch_hovered.emit(None)
+        elif kind == QEvent.Type.Leave:
+            self.group.point(self, None)
+        elif kind in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+            self.update()
+        elif kind == QEvent.Type.KeyPress and isinstance(event, QKeyEvent) and self._pressed(event.key()):
+            return True
         return super().eventFilter(watched, event)
+
+    def _pressed(self, key: int) -> bool:
+        """Move the crosshair or change the view; False for a key without a meaning here."""
+        if self.is_empty():
+            return False
+        if key in (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End):
+            position = self.crosshair.moved(key)
+            if position is None:
+                return False
+            self.group.point(self, position)
+            self.crosshair.put(position)
+            self.say(self.describe(position, self.reading_height()))
+            self.widget.setAccessibleDescription(self.read_out(position))
+            return True
+        if key == Qt.Key.Key_Escape and self.crosshair.position is not None:
+            self.group.point(self, None)
+            self.widget.setAccessibleDescription("")
+            return True
+        if key == Qt.Key.Key_Backspace and self.group.can_go_back(self):
+            self._go_back()
+            return True
+        if key == Qt.Key.Key_F:
+            self._fit_all()
+            return True
+        return False
 
     def _mouse_moved(self, position: QPointF) -> None:
         if self.is_empty() or not self.view.sceneBoundingRect().contains(position):
             return
         point = self.view.mapSceneToView(position)
+        if self.x_axis:
+            self.group.point(self, point.x())
         self.say(self.describe(point.x(), point.y()))
-        epoch = self.epoch_of_position(point.x())
-        if epoch is not None:
-            self.show_epoch(epoch)
-            self.epoch_hovered.emit(epoch)
 
-    def _after_pointing(self) -> None:
-        for curve in self.curves:
-            last = curve.y[np.isfinite(curve.y)]
-            curve.entry.set_value(self.value_text(float(last[-1])) if len(last) else "")
-        self.say("")
-
-    def _stop_following(self, _axes: object) -> None:
+    def _zoomed(self, _axes: object) -> None:
+        before, self._range = self._settled, None
         self._following = False
-        self._range = None
+        self._settled = self.view_now()
+        self._detail()
+        self.group.zoomed(self, before)
 
-    def _maximise(self, on: bool) -> None:
-        self.maximise_button.setObjectName("restore" if on else "maximise")
-        self.maximise_button.setToolTip("Show all plots again" if on else "Enlarge this plot")
-        self.maximise_button.setIcon(theme.icon(self.maximise_button.objectName(), self.colours.muted))
-        self.maximise_toggled.emit(self, on)
+    def _detail(self, *_what: object) -> None:
+        """Draw long curves in all detail where only a part of them is shown."""
+        left, right = self.view.viewRange()[0]
+        for curve in self.curves:
+            curve.set_window(None if self._following else (left, right))
 
-    def _export(self) -> None:
-        self.export_requested.emit(self)
+    def _go_back(self) -> None:
+        self.group.back(self)
+
+    def _fit_all(self) -> None:
+        self.group.fit(self)
+
+    def _open_smoothing(self) -> None:
+        if self._popup is None:
+            self._popup = SmoothingPopup(self)
+            self._popup.changed.connect(self.set_smoothing)
+        self.smooth_button.setChecked(bool(self.smoothing))
+        self._popup.open_below(self.smooth_button, self.smoothing)
 
 
 def nice_top(values: Sequence[float] | np.ndarray, smallest: float = 1e-6) -> float:

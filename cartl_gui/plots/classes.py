@@ -7,6 +7,7 @@ import pyqtgraph as pg
 from PySide6.QtWidgets import QWidget
 
 from cartl_gui.plots.base import CurveStyle, PlotPanel, Series
+from cartl_gui.plots.marks import Bars, Mark
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.words import percent
@@ -27,7 +28,7 @@ class ClassesPlot(PlotPanel):
             self.plot.addItem(item)
             curve = self.add_curve(name, CurveStyle(index, width=6.0))
             curve.item.setVisible(False)
-            curve.entry.toggled.disconnect(curve.item.setVisible)
+            curve.entry.toggled.disconnect(curve.show)
             curve.entry.toggled.connect(item.setVisible)
         self._table: Series = {}
         self.recolour(self.colours)
@@ -57,10 +58,13 @@ class ClassesPlot(PlotPanel):
         step = max(1, -(-len(classes) // 30))
         self.plot.getAxis("bottom").setTicks([[(int(number), str(number)) for number in classes[::step]]])
 
-    def _after_draw(self) -> None:
-        super()._after_draw()
-        for curve in self.curves:
-            curve.entry.set_value("")
+    def value_text(self, _value: float) -> str:
+        """The last class is not the one that matters; the readout tells those of the class pointed at."""
+        return ""
+
+    def places(self) -> list[np.ndarray]:
+        """The classes."""
+        return [self._table["class"].astype(float)] if self._table else []
 
     def clear(self) -> None:
         """Show nothing."""
@@ -73,18 +77,20 @@ class ClassesPlot(PlotPanel):
         """Class, number of images, and both accuracies in percent, [K] each."""
         return self._table
 
+    def marks(self) -> tuple[Mark, ...]:
+        """Two bars a class."""
+        return tuple(
+            Bars("class", column, curve.name, curve.style, shift, 0.38)
+            for curve, column, shift in zip(
+                self.curves, ("clean_accuracy (%)", "robust_accuracy (%)"), (-0.2, 0.2), strict=True
+            )
+            if self._table and curve.entry.isChecked()
+        )
+
     def place_axes(self) -> tuple[float, float, float, float]:
         """All classes, 0 to 100 %."""
         classes = self._table.get("class", np.array([0, 1]))
         return float(classes[0]) - 0.6, float(classes[-1]) + 0.6, 0.0, 100.0
-
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """The axis shows classes, not time."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """The axis shows classes, not time."""
-        return None
 
     def describe(self, position: float, _height: float) -> str:
         """Class pointed at with its figures."""

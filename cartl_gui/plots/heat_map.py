@@ -12,6 +12,7 @@ from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NOTHING, History, Source
 from cartl_gui.plots.base import Series
 from cartl_gui.plots.layer_panel import LayerPanel, decades, numbers, scaled
+from cartl_gui.plots.marks import Image, Level, Mark
 from cartl_gui.run_data import RunData, column_edges
 from cartl_gui.theme import Scheme
 from cartl_gui.words import count, readable
@@ -31,6 +32,7 @@ class HeatMap(LayerPanel):
     """
 
     empty_text = "Appears after the first measurement."
+    x_axis = "time"
     framing = ("quantity", "per", "other", "as_difference")
     shares_bar = False
     ignored = ("sample",)
@@ -41,7 +43,7 @@ class HeatMap(LayerPanel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Heat map", "epoch", "layer", parent=parent)
         self.log_button.setToolTip("Logarithmic colour scale")
-        self.legend_button.setToolTip("Colour scale")
+        self.legend_action.setText("Colour scale")
         self.image = pg.ImageItem()
         self.plot.addItem(self.image)
         self.image.setZValue(-10)
@@ -62,17 +64,17 @@ class HeatMap(LayerPanel):
         for item in (self._shadow, self._boundary, self._frame_shadow, self._frame):
             self.plot.addItem(item, ignoreBounds=True)
             item.hide()
-        self.legend_button.toggled.connect(self._show_bar)
+        self.legend_action.toggled.connect(self._show_bar)
         self.legend.hide()
-        self.legend_button.toggled.disconnect(self.legend.setVisible)
-        self.grid_button.hide()
+        self.legend_action.toggled.disconnect(self.legend.setVisible)
+        self.grid_action.setVisible(False)
         self.widget.scene().sigMouseClicked.connect(self._clicked)
         self._forget()
         self.recolour(self.colours)
 
     def _forget(self) -> None:
-        self._epochs = 1.0
         self._history: History = NOTHING
+        self._place = np.empty(0)
         self._values = np.empty((0, 0))
         self._names: tuple[str, ...] = ()
         self._missing: tuple[str, ...] = ()
@@ -86,7 +88,6 @@ class HeatMap(LayerPanel):
         self._forget()
         self.name(*self.names_of(data))
         source, layout = Source.of(data, stage), data.layouts.get(stage)
-        self._epochs = float(layout.epochs) if layout else 1.0
         self._names = view.names(layout, self.question.per)
         self._border = view.frozen_rows(layout, self.question.per)
         self._is_source = stage == "pretraining"
@@ -94,11 +95,11 @@ class HeatMap(LayerPanel):
         self._values = (
             self._history.mapped(self.question.quantity) if not self._is_difference() else self._history.value
         )
-        if not self._history.is_known():
+        self._place = self.places_of(self._history, self.timeline)
+        if not self._history.is_known() or not len(self._place):
             self.say_empty(self.nothing_text(source))
             self._hide_all()
             return
-        self._epochs = max(self._epochs, float(self._history.epoch[-1]))
         self._draw(others)
 
     def names_of(self, data: RunData) -> tuple[str, str]:
@@ -172,12 +173,22 @@ class HeatMap(LayerPanel):
             line.setVisible(0 < self._border < rows)
             line.setPos(self._border + 0.5)
         self._show_frame(edges)
-        self.name_time(self._epochs, self.remark())
+        self.name_time(self.remark())
         self.settle()
 
     def _edges(self) -> np.ndarray:
         """[T + 1] borders of the columns, none of them far before the first epoch or after the last."""
-        return np.clip(column_edges(self._history.epoch), -0.5, self._epochs + 0.5)
+        left, right = self._ends()
+        return np.clip(column_edges(self._place), left, right)
+
+    def _ends(self) -> tuple[float, float]:
+        """Half an epoch before the first and after the last."""
+        epochs = self.measured_epochs()
+        if epochs <= 0 or self.time_axis == "epoch":
+            last = max([epochs, *self._place[-1:]])
+            return -0.5, last + 0.5
+        end = max([self.end_of_time(), *self._place[-1:]])
+        return -0.5 * end / epochs, end + 0.5 * end / epochs
 
     def _colour(self) -> None:
         names = _DARK if self.colours.name == "dark" else _LIGHT
@@ -197,14 +208,14 @@ class HeatMap(LayerPanel):
 
     def _show_bar(self) -> None:
         """The colour scale, unless it is that of the map beside this one."""
-        shown = self.legend_button.isChecked() and not self.shares_bar
+        shown = self.legend_action.isChecked() and not self.shares_bar
         self._bar.setVisible(shown)
         self._bar.setFixedWidth(round(58 * self.scale) if shown else 0)
 
     def share_bar(self, on: bool) -> None:
         """Leave the colour scale to the map beside this one."""
         self.shares_bar = on
-        self.legend_button.setVisible(not on)
+        self.legend_action.setVisible(not on)
         self._show_bar()
 
     def _show_frame(self, edges: np.ndarray) -> None:
@@ -217,28 +228,53 @@ class HeatMap(LayerPanel):
 
     # numbers -------------------------------------------------------------------------------------------
     def is_empty(self) -> bool:
-        """Whether nothing was measured yet."""
-        return not np.isfinite(self._values).any()
+        """Whether nothing was measured yet, or at no time that is known."""
+        return not len(self._place) or not np.isfinite(self._values).any()
 
     def series(self) -> Series:
-        """Epoch [T] and one column [T] of values per block or layer."""
-        table: Series = {"epoch": self._history.epoch}
+        """Time [T] and one column [T] of values per block or layer."""
+        table = self.time_series({"epoch": self._history.epoch, "step": self._history.step}, self._place)
         for index in range(self._values.shape[1]):
             name = f" {self._names[index]}" if index < len(self._names) else ""
             table[f"{self.question.per} {index + 1}{name}"] = self._values[:, index]
         return table
 
+    def marks(self) -> tuple[Mark, ...]:
+        """The map with its colour scale, and the border of the frozen part."""
+        if self.is_empty():
+            return ()
+        table, rows = tuple(self.series()), self._values.shape[1]
+        difference = self._is_difference()
+        log = self.log_button.isChecked() and not difference
+        low, high = (10.0**level for level in self._levels) if log else self._levels
+        colours = _LIGHT if difference else "viridis"
+        image = Image(table[0], table[-rows:], low, high, log, colours, self.title)
+        if not 0 < self._border < rows:
+            return (image,)
+        return image, Level(self._border + 0.5, "", None)
+
     def place_axes(self) -> tuple[float, float, float, float]:
-        """All epochs, all blocks or layers."""
-        left = float(self._edges()[0]) if len(self._history.epoch) else 0.5
-        return min(0.5, left), self._epochs + 0.5, 0.5, max(self._values.shape[1], 1) + 0.5
+        """All of the stage, all blocks or layers."""
+        first, right = self._ends()
+        left = float(self._edges()[0]) if len(self._place) else -first
+        return min(-first, left), right, 0.5, max(self._values.shape[1], 1) + 0.5
+
+    def places(self) -> list[np.ndarray]:
+        """The times of the measurements."""
+        return [] if self.is_empty() else [self._place]
+
+    def reading_height(self) -> float:
+        """The selected block or layer, else the one in the middle."""
+        place = self.question.place
+        chosen = place is not None and place.per == self.question.per
+        return float(place.index + 1) if place is not None and chosen else super().reading_height()
 
     def describe(self, position: float, height: float) -> str:
         """Time, place and value pointed at."""
         rows, number = self._values.shape[1], round(height)
         if not 1 <= number <= rows:
             return ""
-        row = int(np.argmin(np.abs(self._history.epoch - position)))
+        row = int(np.argmin(np.abs(self._place - position)))
         name = f" ({self._names[number - 1]})" if number <= len(self._names) else ""
         value = self._values[row, number - 1]
         text = readable(value) if np.isfinite(value) else "not measured"

@@ -12,6 +12,7 @@ from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NO_IMAGES, Images, Source
 from cartl_gui.plots.base import CurveStyle, Series
 from cartl_gui.plots.layer_panel import LayerPanel, numbers
+from cartl_gui.plots.marks import Histogram, Mark
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.words import count, readable
@@ -38,7 +39,7 @@ class HistogramPlot(LayerPanel):
             self.plot.addItem(bars)
             curve = self.add_curve(name, CurveStyle(index, width=6.0))
             curve.item.setVisible(False)
-            curve.entry.toggled.disconnect(curve.item.setVisible)
+            curve.entry.toggled.disconnect(curve.show)
             curve.entry.toggled.connect(self._draw_again)
         self._mark = pg.InfiniteLine(angle=90, movable=False)
         self._mark_text = pg.TextItem(anchor=(0, 0))
@@ -119,8 +120,15 @@ class HistogramPlot(LayerPanel):
             curve.entry.set_value(f"{curve.y.sum():.0f}")
             curve.entry.setVisible(not self.is_empty())
 
-    def _after_pointing(self) -> None:
-        self.say("")
+    def _show_newest(self) -> None:
+        """The legend tells how many images there are, whatever is pointed at."""
+
+    def _show_values(self, _position: float) -> None:
+        """The same."""
+
+    def places(self) -> list[np.ndarray]:
+        """The middles of the bars."""
+        return [] if self.is_empty() else [(self._edges[1:] + self._edges[:-1]) / 2]
 
     def clear(self) -> None:
         """Show nothing."""
@@ -140,6 +148,18 @@ class HistogramPlot(LayerPanel):
             found.quantity.short: found.value,
             "flipped": found.flipped.astype(int),
         }
+
+    def marks(self) -> tuple[Mark, ...]:
+        """The bars of those images that are shown, flipped ones on top."""
+        if self.is_empty():
+            return ()
+        parts = tuple(
+            (number, curve.name, curve.style)
+            for number, curve in enumerate(self.curves)
+            if curve.entry.isChecked()
+        )
+        low, high = float(self._edges[0]), float(self._edges[-1])
+        return (Histogram(self._images.quantity.short, "flipped", BINS, low, high, parts),)
 
     def place_axes(self) -> tuple[float, float, float, float]:
         """All bars."""
@@ -161,14 +181,6 @@ class HistogramPlot(LayerPanel):
             return ""
         low, high = readable(float(self._edges[index])), readable(float(self._edges[index + 1]))
         return f"{low} to {high}: {self._counts[1, index]} of {count(int(self._counts[:, index].sum()), 'image')} flipped"
-
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """The axis shows a quantity, not time."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """The axis shows a quantity, not time."""
-        return None
 
     def _clicked(self, event: object) -> None:
         place = event.scenePos()  # type: ignore[attr-defined]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
-from cartl_gui.layers_view import Question, Source
+from cartl_gui.layers_view import History, Question, Source
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.run_data import RunData
+from cartl_gui.timeline import Timeline
 from engine.config import StageName
 
 #: Epochs from which pyqtgraph finds whole numbers by itself.
@@ -38,34 +37,38 @@ class LayerPanel(PlotPanel):
 
     def __init__(self, title: str, x_title: str, y_title: str, *, parent: QWidget | None = None) -> None:
         super().__init__(title, x_title, y_title, parent=parent)
-        self._legend_row.removeWidget(self._note)
-        self._legend_row.addStretch(1)
-        self._head.insertWidget(1, self._note, 1)
-        self._note.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self._note.hide()
         self.view.sigResized.connect(self.settle)
 
     def say(self, text: str) -> None:
         """Tell what is pointed at in place of the title, so that the legend needs no room for it."""
         super().say(text)
-        self._note.setVisible(bool(text))
         self._heading.setVisible(not text)
 
-    def name_axis(self, side: Literal["left", "bottom"], text: str) -> None:
-        """Write beside an axis; pyqtgraph puts a new text into the middle only when the axis is resized."""
-        axis = self.plot.getAxis(side)
-        if axis.labelText != text:
-            self.plot.setLabel(side, text)
-            axis.resizeEvent(None)
+    def name_time(self, remark: str = "") -> None:
+        """Write below the time axis; few epochs are counted in whole ones, and what was measured once needs none."""
+        epochs, axis = self.measured_epochs(), self.plot.getAxis("bottom")
+        if epochs <= 0:
+            axis.setTicks([[]])
+            axis.setScale(1.0)
+            self.name_axis("bottom", ", ".join(filter(None, ("measured once", remark))))
+            return
+        few = self.time_axis == "epoch" and epochs < _FEW_EPOCHS
+        axis.setTicks([[(epoch, str(epoch)) for epoch in range(int(epochs) + 1)]] if few else None)
+        super().name_time(remark)
 
-    def name_time(self, epochs: float, remark: str = "") -> None:
-        """Write below a time axis, with a remark beside; few epochs are counted in whole ones, none needs no numbers."""
-        few = (
-            [[(epoch, str(epoch)) for epoch in range(int(epochs) + 1)]] if 0 < epochs < _FEW_EPOCHS else None
+    def measured_epochs(self) -> float:
+        """How many epochs the time axis is long; 0 for what was looked at once."""
+        return self.timeline.epochs if self.timeline is not None else 1.0
+
+    def places_of(self, history: History, timeline: Timeline | None) -> np.ndarray:
+        """Where measurements lie on the time axis, [T]; empty while that is not known."""
+        if timeline is None or self.time_axis == "epoch" or self.measured_epochs() <= 0:
+            return history.epoch
+        if not timeline.knows(self.time_axis):
+            return np.empty(0)
+        return (
+            history.step.astype(float) if self.time_axis == "step" else timeline.place(history.epoch, "time")
         )
-        self.plot.getAxis("bottom").setTicks(few if epochs > 0 else [[]])
-        time = "epoch" if epochs > 0 else "measured once"
-        self.name_axis("bottom", ", ".join(filter(None, (time, remark))))
 
     def settle(self) -> None:
         """Leave the title of the y axis out where it is longer than the axis."""
@@ -95,21 +98,16 @@ class LayerPanel(PlotPanel):
         super().show_same(other)
 
     def stamp(self, data: RunData, stage: StageName) -> object:
-        """Rows of other tables, such as every step's, change nothing here."""
-        return Source.of(data, stage)
+        """Rows of other tables, such as every step's, change nothing here; epochs tell the time."""
+        return Source.of(data, stage), data.version_of(stage, ("epochs",)) if self.time_axis == "time" else ()
 
     def name(self, title: str, axis: str) -> None:
         """Call the plot and its y axis something else."""
         self.title = title
-        self._heading.setText(title)
-        self._heading.setToolTip(title)
+        self.head()
         self.widget.setAccessibleName(title)
         self.titles = (self.titles[0], axis)
         self.name_axis("left", axis)
-
-    def say_empty(self, text: str) -> None:
-        """What an empty plot says."""
-        self._empty.setText(text)
 
 
 def scaled(values: np.ndarray, *, log: bool) -> np.ndarray:

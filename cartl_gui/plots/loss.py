@@ -20,60 +20,54 @@ class LossPlot(PlotPanel):
     """Loss terms over steps, linear or logarithmic."""
 
     empty_text = "The loss and its terms appear here with the first training steps."
+    can_smooth = True
+    x_axis = "time"
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Loss terms", "optimiser step", "loss", parent=parent)
         self._by_column = {column: self.add_curve(*entry) for column, entry in _CURVES.items()}
-        self._step = np.empty(0)
-        self._steps = 1
-        self._per_epoch = 0
+        self._columns: dict[str, np.ndarray] = {}
+        self._place = np.empty(0)
+
+    def stamp(self, data: RunData, stage: StageName) -> object:
+        """Steps are shown, and the epochs table tells when they were made."""
+        return data.version_of(stage, ("steps", "epochs"))
 
     def consume(self, data: RunData, stage: StageName) -> None:
         """Draw the steps table of a stage; a term that is zero throughout is left out, and so is its sum."""
-        columns = data.columns(stage, "steps")
+        self._columns = columns = data.columns(stage, "steps")
         layout = data.layouts.get(stage)
-        self._step = columns.get("step", np.empty(0))
-        self._per_epoch = layout.steps_per_epoch if layout else 0
-        planned = layout.epochs * layout.steps_per_epoch if layout else 1
-        self._steps = max(planned, int(self._step[-1]) + 1 if len(self._step) else 1)
+        self._place = place = self.time_of(columns)
+        self.name_time()
         penalty = columns.get("penalty", np.empty(0))
         self._by_column["penalty"].entry.rename((layout and layout.penalty) or "penalty")
         has_penalty = bool(len(penalty)) and bool((np.isfinite(penalty) & (penalty != 0)).any())
         for column, curve in self._by_column.items():
             shown = column == "loss" or has_penalty
-            values = columns.get(column) if shown else None
-            curve.set(self._step, values if values is not None else np.full(len(self._step), np.nan))
+            values = columns.get(column, np.empty(0)) if shown else np.empty(0)
+            curve.set(place[: len(values)], values[: len(place)])
             curve.entry.setVisible(shown)
 
     def clear(self) -> None:
         """Show nothing."""
         super().clear()
-        self._step = np.empty(0)
+        self._columns, self._place = {}, np.empty(0)
 
     def series(self) -> Series:
-        """Step and loss terms, [T] each, all rows."""
-        shown = {c: curve.y for c, curve in self._by_column.items() if curve.has_values()}
-        return {"step": self._step, **shown}
+        """Time and loss terms, [T] each, all rows; averages too if it is smoothed."""
+        table = self.time_series(self._columns, self._place)
+        for column, curve in self._by_column.items():
+            if curve.has_values():
+                table |= self.curve_series(column, curve)
+        return table
 
     def place_axes(self) -> tuple[float, float, float, float]:
-        """All steps of the stage; from 0 up to a round number, or the decades in use."""
-        values = np.concatenate([curve.y for curve in self.curves])
+        """All of the stage; from 0 up to a round number, or the decades in use."""
+        values, end = np.concatenate([curve.extremes() for curve in self.curves]), self.end_of_time()
         if self.log_button.isChecked():
             positive = values[np.isfinite(values) & (values > 0)]
             low = float(np.floor(np.log10(positive.min()) * 2) / 2) if len(positive) else -1.0
             high = float(np.ceil(np.log10(positive.max()) * 2) / 2) if len(positive) else 0.0
-            return 0.0, float(self._steps), low, max(high, low + 0.5)
+            return 0.0, end, low, max(high, low + 0.5)
         lowest = np.nanmin(values) if np.isfinite(values).any() else 0.0
-        return 0.0, float(self._steps), min(0.0, float(lowest)), nice_top(values)
-
-    def position_of_epoch(self, epoch: float) -> float | None:
-        """Steps are counted from 0."""
-        return epoch * self._per_epoch if self._per_epoch else None
-
-    def epoch_of_position(self, position: float) -> float | None:
-        """The epoch a step lies in."""
-        return position / self._per_epoch if self._per_epoch else None
-
-    def describe(self, position: float, _height: float) -> str:
-        """The step pointed at."""
-        return f"step {max(0, round(position)):,}"
+        return 0.0, end, min(0.0, float(lowest)), nice_top(values)

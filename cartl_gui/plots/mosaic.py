@@ -148,8 +148,9 @@ class MosaicPlot(PlotPanel):
         self._labels = _Labels(self)
         for item in (self._labels, self.image):
             self.plot.addItem(item, ignoreBounds=True)
-        for button in (self.grid_button, self.legend_button, self.fit_button):
-            button.hide()
+        for part in (self.more_button, self._pointed, self.entries):
+            part.hide()
+        self._head.setStretch(0, 1)
         self._note.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.magnification = QuietCombo()
         self.magnification.setAccessibleName("Magnification of the difference")
@@ -224,10 +225,6 @@ class MosaicPlot(PlotPanel):
             self.magnification.setCurrentIndex(other.magnification.currentIndex())
             self._scale_number = other._scale_number
             self.show_gallery(other._gallery, other._rows[other._shown[0] :])
-
-    def say_empty(self, text: str) -> None:
-        """Say why there is nothing to see."""
-        self._empty.setText(text)
 
     def factor(self) -> float:
         """What the difference is multiplied by."""
@@ -347,6 +344,9 @@ class MosaicPlot(PlotPanel):
             self._labels.update()
 
     # numbers -------------------------------------------------------------------------------------------
+    def marks(self) -> None:
+        """Images are not drawn from numbers."""
+
     def series(self) -> Series:
         """Of each image shown, [m]: number, true class, predictions with confidence, and whether it was flipped."""
         if self._gallery is None or not len(self._gallery):
@@ -369,6 +369,10 @@ class MosaicPlot(PlotPanel):
         caption = self._caption_of(self.tiling.number_at(QPointF(position, height), len(self._rows)))
         return caption.sentence() if caption else ""
 
+    def say(self, text: str) -> None:
+        """Write below the title, where there is room for a sentence."""
+        self.note(text)
+
     def _after_pointing(self) -> None:
         caption = self._caption_of(self.selected_number())
         text = caption.sentence() if caption else missing_text(self._gallery, self._selected)
@@ -381,14 +385,6 @@ class MosaicPlot(PlotPanel):
         if self._gallery is None or number is None:
             return None
         return caption_of(self._gallery, int(self._rows[number]))
-
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """There is no time in images."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """There is no time in images."""
-        return None
 
     # mouse and keys ------------------------------------------------------------------------------------
     def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802

@@ -21,7 +21,8 @@ from cartl_gui.examples_view import (
     places_under,
     profile_of,
 )
-from cartl_gui.plots.base import CurveStyle, PlotPanel, Series, nice_top
+from cartl_gui.plots.base import QUIET, CurveStyle, PlotPanel, Series, nice_top
+from cartl_gui.plots.marks import Band, Level, Lines, Mark
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place
 from cartl_gui.theme import Scheme
@@ -126,10 +127,6 @@ class SampleDistancePlot(PlotPanel):
 
     def consume(self, _data: RunData, _stage: StageName) -> None:
         """Nothing: the page shows an image of a gallery."""
-
-    def say_empty(self, text: str) -> None:
-        """Say why there is nothing to see."""
-        self._empty.setText(text)
 
     # drawing -------------------------------------------------------------------------------------------
     def _draw_again(self) -> None:
@@ -245,6 +242,22 @@ class SampleDistancePlot(PlotPanel):
             f"{self.measure}, standard deviation": profile.spread,
         }
 
+    def marks(self) -> tuple[Mark, ...]:
+        """Mean and spread over all images, the image's own values, and the border of the frozen part."""
+        if self.is_empty():
+            return ()
+        columns = list(self.series())
+        centre, spread = columns[-2:]
+        found: list[Mark] = []
+        if self._mean.entry.isChecked():
+            found += [Band(self.per, self._mean.style, centre=centre, half=spread)]
+            found += [Lines(self.per, centre, self._mean.name, self._mean.style)]
+        if self._own.has_values() and self._own.entry.isChecked():
+            found.append(Lines(self.per, columns[2], self._own.name, self._own.style))
+        if self._border.isVisible():
+            found.append(Level(float(self._border.value()), "", CurveStyle(QUIET), along="y"))
+        return tuple(found)
+
     def place_axes(self) -> tuple[float, float, float, float]:
         """All places."""
         return 0.4, max(1, len(self._profile.mean)) + 0.6, *self._limits()
@@ -289,14 +302,6 @@ class SampleDistancePlot(PlotPanel):
 
     def _after_pointing(self) -> None:
         self.say("")
-
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """The axis shows depth, not time."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """The axis shows depth, not time."""
-        return None
 
     # choosing ------------------------------------------------------------------------------------------
     def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802

@@ -7,7 +7,8 @@ import pyqtgraph as pg
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
-from cartl_gui.plots.base import PlotPanel, Series, nice_top
+from cartl_gui.plots.base import CurveStyle, PlotPanel, Series, nice_top
+from cartl_gui.plots.marks import Level, Mark, RowBars
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.words import number, readable
@@ -18,6 +19,7 @@ class SpectralPlot(PlotPanel):
     """Bars over the blocks: the latest measurement, or that of the epoch pointed at in another plot."""
 
     empty_text = "The largest spectral norm of each block appears here after the first epoch."
+    x_axis = "block"
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Spectral norm per block", "block", "largest spectral norm", parent=parent)
@@ -31,6 +33,10 @@ class SpectralPlot(PlotPanel):
             self.plot.addItem(item)
         self._forget()
         self.recolour(self.colours)
+
+    def stamp(self, data: RunData, stage: StageName) -> object:
+        """Norms are shown, at the time that another plot points at."""
+        return data.version_of(stage, ("layers", "epochs"))
 
     def _forget(self) -> None:
         self._epoch = np.empty(0)
@@ -89,7 +95,7 @@ class SpectralPlot(PlotPanel):
 
     def _say_epoch(self, row: int) -> None:
         words = f"bars: epoch {self._epoch[row]:g}, marks: epoch {self._epoch[0]:g}"
-        self.say(words + (", grey: frozen" if self._border else ""))
+        self.note(words + (", grey: frozen" if self._border else ""))
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         if not self.log_button.isChecked():
@@ -126,6 +132,16 @@ class SpectralPlot(PlotPanel):
             table[f"block {index + 1}{name}"] = self._norms[:, index]
         return table
 
+    def marks(self) -> tuple[Mark, ...]:
+        """Bars of one row of the table, marks of the first, and the bound."""
+        if self.is_empty():
+            return ()
+        row = len(self._norms) - 1 if self._row is None else self._row
+        bars = RowBars(tuple(self.series())[1:], row, 0, CurveStyle(0), self._border)
+        if self._beta is None:
+            return (bars,)
+        return bars, Level(self._beta, f"bound β = {number(self._beta)}", CurveStyle(1))
+
     def place_axes(self) -> tuple[float, float, float, float]:
         """All blocks, from 0 or a round decade up."""
         blocks = max(self._norms.shape[1], 1)
@@ -135,22 +151,19 @@ class SpectralPlot(PlotPanel):
         top = np.nanmax(self._scaled(values)) if np.isfinite(values).any() else 1.0
         return 0.4, blocks + 0.6, self._floor(), float(np.ceil(top * 4 + 0.2) / 4)
 
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """The axis shows blocks, not time."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """The axis shows blocks, not time."""
-        return None
-
-    def show_epoch(self, epoch: float | None) -> None:
+    def show_moment(self, position: float | None) -> None:
         """Let the bars show the epoch pointed at in another plot."""
-        if not len(self._epoch):
+        if not len(self._epoch) or self.timeline is None:
             return
-        row = None if epoch is None else int(np.argmin(np.abs(self._epoch - epoch)))
+        epoch = np.nan if position is None else self.timeline.epoch_at(position, self.time_axis)
+        row = int(np.argmin(np.abs(self._epoch - epoch))) if np.isfinite(epoch) else None
         if row != self._row:
             self._row = row
             self._draw()
+
+    def places(self) -> list[np.ndarray]:
+        """The blocks."""
+        return [np.arange(1.0, self._norms.shape[1] + 1)] if len(self._norms) else []
 
     def describe(self, position: float, _height: float) -> str:
         """Block pointed at and its norm."""

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QButtonGroup, QToolButton, QWidget
 from cartl_gui import words
 from cartl_gui.attack_view import clean_accuracy, epsilon_text
 from cartl_gui.plots.base import Curve, CurveStyle, PlotPanel, Series
+from cartl_gui.plots.marks import Errors, Lines, Mark
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from engine.config import NORM_TITLES, AttackConfig, StageName
@@ -97,6 +98,7 @@ class SweepPlot(PlotPanel):
         points, against_steps = self._points[self._axis], self._axis == "steps"
         is_pixels = self._config is None or self._config.norm == "linf"
         norm = NORM_TITLES[self._config.norm] if self._config else ""
+        self.x_is_log = against_steps
         title = "steps" if against_steps else f"epsilon ({norm}, n/255)" if is_pixels else f"epsilon ({norm})"
         self.titles = (title, self.titles[1])
         self.plot.setLabel("bottom", title)
@@ -158,6 +160,21 @@ class SweepPlot(PlotPanel):
             "95 % high (%)": np.array([100 * share.high for _, _, share in rows]),
         }
 
+    def marks(self) -> tuple[Mark, ...]:
+        """Clean and robust accuracy with their intervals; at radius 0 the robust curve begins at the clean one."""
+        if self.is_empty():
+            return ()
+        against_steps, is_pixels = self._axis == "steps", self._config is None or self._config.norm == "linf"
+        x, y = "steps" if against_steps else "epsilon (input units)", "accuracy (%)"
+        factor = 255.0 if is_pixels and not against_steps else 1.0
+        found: list[Mark] = []
+        for curve, where in ((self.curves[1], None), (self.curves[0], (x, 0.0))):
+            if curve.has_values() and curve.entry.isChecked():
+                ends = ("95 % low (%)", "95 % high (%)")
+                found.append(Errors(x, y, curve.style, *ends, where=where, factor=factor))
+                found.append(Lines(x, y, curve.name, curve.style, where=where, factor=factor))
+        return tuple(found)
+
     def place_axes(self) -> tuple[float, float, float, float]:
         """All points, 0 to 100 %."""
         x = self.curves[1].x if len(self.curves) > 1 else np.empty(0)
@@ -169,14 +186,6 @@ class SweepPlot(PlotPanel):
     def value_text(self, _value: float) -> str:
         """The last point is not the one that matters; the table has them all."""
         return ""
-
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """The axis shows no time."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """The axis shows no time."""
-        return None
 
     def describe(self, position: float, _height: float) -> str:
         """The point that is nearest, with its interval."""

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QGraphicsSimpleTextItem, QToolTip, QWidget
 
 from cartl_gui import words
 from cartl_gui.plots.base import QUIET, Curve, CurveStyle, PlotPanel, Series
+from cartl_gui.plots.marks import Errors, Lines, Mark, Texts
 from cartl_gui.theme import Scheme
 from engine.results import Cell, Evaluation, Line
 from engine.statistics import Estimate
@@ -84,10 +85,9 @@ class TradeOffPlot(PlotPanel):
         before = self._evaluation
         self._evaluation = evaluation
         if before is None or evaluation is None or before.title != evaluation.title:
-            self._following, self._range = True, None
+            self.start_over()
         self.title = f"{TITLE}: {evaluation.title}" if evaluation else TITLE
-        self._heading.setText(TITLE)
-        self._heading.setToolTip(self.title)
+        self.head(TITLE)
         while len(self._bars) < len(self.lines):
             self._add_line(len(self._bars))
         curves = [curve for curve in self.curves if curve is not self._front]
@@ -140,8 +140,8 @@ class TradeOffPlot(PlotPanel):
         # The front stays the last entry of the legend.
         self.curves.remove(curve)
         self.curves.insert(number, curve)
-        self._legend_row.removeWidget(curve.entry)
-        self._legend_row.insertWidget(number, curve.entry)
+        self.entries.take(curve.entry)
+        self.entries.insert(number, curve.entry)
         curve.entry.toggled.connect(bars.setVisible)
         curve.entry.toggled.connect(self._range_changed)
         self.recolour(self.colours)
@@ -266,22 +266,36 @@ class TradeOffPlot(PlotPanel):
         """Show nothing."""
         self.show_evaluation(None)
 
+    def marks(self) -> tuple[Mark, ...]:
+        """Each line through its cells with their intervals and k, and the Pareto front."""
+        x, y = (f"{part} accuracy (%)" for part in ("clean", "robust"))
+        found: list[Mark] = []
+        for line, curve in zip(self.lines, self.curves, strict=False):
+            if not curve.entry.isChecked() or not curve.has_values():
+                continue
+            where = ("line", line.name)
+            for along, part in (("x", "clean"), ("y", "robust")):
+                ends = (f"{part} 95 % {end} (%)" for end in ("low", "high"))
+                found.append(Errors(x, y, curve.style, *ends, along=along, where=where))
+            found.append(Lines(x, y, line.name, curve.style, where=where))
+            found.append(Texts(x, y, "k", "k={:g}", curve.style, where))
+        if self._front.has_values() and self._front.entry.isChecked():
+            front = ("Pareto front", 1.0)
+            found.append(Lines(x, y, self._front.name, self._front.style, where=front, ordered=True))
+        return tuple(found)
+
     def place_axes(self) -> tuple[float, float, float, float]:
         """Room for every mean and, up to a limit, its interval: one wide interval must not squeeze all the rest."""
         cells = self._cells()
         return (*_span([cell.clean for cell in cells]), *_span([cell.robust for cell in cells]))
 
+    def places(self) -> list[np.ndarray]:
+        """None: cells are chosen in the table."""
+        return []
+
     def value_text(self, _value: float) -> str:
         """The legend names lines; their values stand in the table."""
         return ""
-
-    def position_of_epoch(self, _epoch: float) -> float | None:
-        """The axis shows no time."""
-        return None
-
-    def epoch_of_position(self, _position: float) -> float | None:
-        """The axis shows no time."""
-        return None
 
     def cell_at(self, position: float, height: float) -> Cell | None:
         """The cell nearest to a place of the plot, if it is near."""

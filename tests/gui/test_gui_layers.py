@@ -136,6 +136,7 @@ def test_that_the_map_holds_the_values_at_their_times(
     rows = data.columns(STAGE, quantity.table)
     series = page.map.series()
     assert np.array_equal(series.pop("epoch"), rows["epoch"])
+    assert np.array_equal(series.pop("step"), rows["step"])
     assert np.allclose(np.stack(list(series.values()), 1), rows[name])
     names = NETWORK["layer_names"] if per == "layer" else BLOCKS
     assert list(series) == [f"{per} {number} {name}" for number, name in enumerate(names, 1)]
@@ -282,8 +283,8 @@ def test_that_the_histogram_counts_flipped_and_other_images_and_marks_the_select
     flipped = probe["adversarial_prediction"] != probe["clean_prediction"]
     counts = page.histogram._counts.sum(1)
     assert list(counts) == [np.sum(~flipped), np.sum(flipped)]
-    assert [curve.entry.text().split() for curve in page.histogram.curves] == [
-        ["not", "flipped", str(counts[0])], ["flipped", str(counts[1])],
+    assert [(curve.entry.name, curve.entry.value) for curve in page.histogram.curves] == [
+        ("not flipped", str(counts[0])), ("flipped", str(counts[1])),
     ]  # fmt: skip
     page.selection.set_sample(int(probe["sample"][4]))
     assert page.histogram._mark.isVisible()
@@ -433,7 +434,7 @@ def test_that_two_maps_have_one_colour_scale(page: LayersPage, other: RunData) -
     for heat_map, shown in zip((page.map, page.second_map), values, strict=True):
         assert heat_map.isVisible()
         assert heat_map.image.getLevels() == pytest.approx([low, high], rel=1e-5)
-        assert np.allclose(np.stack(list(heat_map.series().values())[1:], 1), shown)
+        assert np.allclose(np.stack(list(heat_map.series().values())[2:], 1), shown)
     assert page.second_map.title.startswith("another")
     page.selection.set_place(Place("layer", 2))
     series = page.band.series()
@@ -460,7 +461,7 @@ def test_that_a_difference_is_centred_on_zero_and_made_by_name(
     theirs = columns["layer_upper"].astype(float)[:, [13, *range(1, 5), 5, *range(6, 13), 0]]
     wanted = np.log10(mine) - np.log10(theirs) if log else mine - theirs
     wanted[:, 5] = np.nan
-    found = np.stack(list(page.map.series().values())[1:], 1)
+    found = np.stack(list(page.map.series().values())[2:], 1)
     assert np.allclose(found, wanted, equal_nan=True)
     low, high = page.map.image.getLevels()
     assert low == -high == pytest.approx(-np.nanmax(np.abs(wanted)))
@@ -747,7 +748,7 @@ def test_that_a_network_is_analysed_with_progress_and_kept_for_comparison(
     drain(window)
     upper = page.data.columns("pretraining", "bounds")["layer_upper"].astype(float)
     wanted = np.log10(upper) - np.log10(record.tables["pretraining"]["bounds"]["layer_upper"].astype(float))
-    assert np.allclose(np.stack(list(page.map.series().values())[1:], 1), wanted, atol=1e-6)
+    assert np.allclose(np.stack(list(page.map.series().values())[2:], 1), wanted, atol=1e-6)
 
 
 def test_that_an_analysis_is_cancelled_or_fails_in_words(
@@ -762,14 +763,14 @@ def test_that_an_analysis_is_cancelled_or_fails_in_words(
     assert session.calls[-1] == ("cancel_inspection",)
     assert not window.layers.is_inspecting()
     told: list[tuple[str, str]] = []
-    monkeypatch.setattr(window, "complain", lambda text, details="": told.append((text, details)))
+    monkeypatch.setattr(window, "complain", lambda text, remedy="", details="": told.append((text, remedy)))
     press(window, "inspect_file")
     session.finish_inspection(failure="net.pth does not say of which network its weights are")
     drain(window)
     assert not window.layers.is_inspecting()
-    ((text, details),) = told
+    ((text, remedy),) = told
     assert "of which network" in text
-    assert "Attack a checkpoint file" in details
+    assert "Attack a checkpoint file" in remedy
     press(window, "inspect_file")
     session.finish_inspection()
     drain(window)

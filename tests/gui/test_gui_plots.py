@@ -54,6 +54,12 @@ def shown(qtbot: QtBot, kind: type[PlotPanel], data: RunData | None, stage: Stag
     return panel
 
 
+def zoom(panel: PlotPanel, across: tuple[float, float], upward: tuple[float, float]) -> None:
+    """What the rubber band of the mouse does."""
+    panel.view.setRange(xRange=across, yRange=upward, padding=0)
+    panel.view.sigRangeChangedManually.emit([True, True])
+
+
 def blank() -> RunData:
     info, _record = earlier_run()
     return RunData(info)
@@ -177,7 +183,7 @@ def test_that_a_penalty_of_zero_is_left_out_of_the_loss(qtbot: QtBot, data: RunD
     columns["penalty"] = np.zeros_like(columns["penalty"])
     plain.add_rows(RowsAdded("x", "pretraining", "steps", columns))
     panel = shown(qtbot, LossPlot, plain, "pretraining")
-    assert list(panel.series()) == ["step", "loss"]
+    assert list(panel.series()) == ["epoch", "step", "loss"]
     panel.close()
 
 
@@ -275,28 +281,25 @@ def test_that_a_legend_entry_hides_its_curve(qtbot: QtBot, data: RunData) -> Non
 
 def test_that_the_crosshair_reads_the_values_at_its_epoch(qtbot: QtBot, data: RunData) -> None:
     panel = shown(qtbot, AccuracyPlot, data, "pretraining")
-    with qtbot.waitSignal(panel.epoch_hovered) as caught:
-        panel._mouse_moved(panel.view.mapViewToScene(QPointF(3.1, 50)))
-    assert caught.args[0] == pytest.approx(3.1, abs=0.1)
-    clean = 100 * data.columns("pretraining", "epochs")["clean_accuracy"][2]
-    assert panel.curves[0].entry.text() == f" clean  {clean:.1f} %"
-    assert panel._note.text() == "epoch 3"
-    panel.show_epoch(None)
-    assert (
-        f"{100 * data.columns('pretraining', 'epochs')['clean_accuracy'][-1]:.1f}"
-        in panel.curves[0].entry.text()
-    )
+    panel._mouse_moved(panel.view.mapViewToScene(QPointF(3.1, 50)))
+    assert panel.crosshair.position == pytest.approx(3.1, abs=0.1)
+    clean = 100 * data.columns("pretraining", "epochs")["clean_accuracy"]
+    assert panel.curves[0].entry.value == f"{clean[2]:.1f} %"
+    assert panel._pointed.text() == "epoch 3"
+    panel.point_at(None)
+    assert panel.curves[0].entry.value == f"{clean[-1]:.1f} %"
     panel.close()
 
 
 def test_that_a_zoomed_plot_stays_until_everything_is_asked_for(qtbot: QtBot, data: RunData) -> None:
     panel = shown(qtbot, AccuracyPlot, data, "pretraining")
-    panel.view.setRange(xRange=(2, 4), yRange=(10, 20), padding=0)
-    panel._stop_following([True, True])
-    data.version += 1
+    zoom(panel, (2, 4), (10, 20))
+    rows = {name: values[-1:] for name, values in data.columns("pretraining", "epochs").items()}
+    data.add_rows(RowsAdded("x", "pretraining", "epochs", rows | {"epoch": rows["epoch"] + 1}))
     panel.show_run(data, "pretraining")
+    assert len(panel.curves[0].x) == 13
     assert panel.view.viewRange()[0] == pytest.approx([2, 4])
-    panel.fit_button.click()
+    panel.fit_action.trigger()
     assert panel.view.viewRange()[1] == pytest.approx([0, 100])
     panel.close()
 

@@ -154,7 +154,7 @@ def test_that_the_plot_draws_and_exports_the_cells_of_each_line(
         assert bool(int(row["Pareto front"])) == (cell.name in evaluation.front)
     for line, curve in zip(evaluation.lines, page.plot.curves, strict=False):
         assert list(curve.x) == [100 * cell.clean.mean for cell in line.cells]
-        assert curve.entry.text().strip() == line.name
+        assert curve.entry.name == line.name
     assert sorted(label.text() for label in page.plot._labels if label.isVisible()) == sorted(
         f"k={cell.k}" for cell in evaluation.cells
     )

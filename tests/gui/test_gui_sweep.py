@@ -152,7 +152,7 @@ def test_that_the_point_nearby_is_read_out(qtbot: QtBot, data: RunData) -> None:
     assert result is not None
     panel._mouse_moved(panel.view.mapViewToScene(QPointF(16.4, 50)))
     share = result.robust_accuracy
-    assert panel._note.text() == (
+    assert panel._pointed.text() == (
         f"epsilon 16/255: {100 * share.value:.1f} % ({100 * share.low:.1f} – {100 * share.high:.1f})"
     )
     assert panel.describe(0.1, 50).startswith("clean: ")
