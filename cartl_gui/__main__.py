@@ -26,9 +26,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"{reason}\n")
         return 1
     from cartl_gui.app import run  # noqa: PLC0415 - Qt may be broken; the guard has to speak first
-    from engine.api import default_workspace  # noqa: PLC0415
 
-    return run(options.workspace or default_workspace(), study=options.study, demo=options.demo)
+    return run(options.workspace, study=options.study, demo=options.demo)
 
 
 if __name__ == "__main__":

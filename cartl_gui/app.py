@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import platformdirs
@@ -13,27 +13,19 @@ from PySide6.QtCore import QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
-from cartl_gui import theme
+from cartl_gui import program, theme
 from cartl_gui.failures import FailureWatch
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
-from engine.api import Session, preset_texts, presets
-
-
-def version() -> str:
-    """Version of the installed program."""
-    try:
-        return metadata.version("cartl-workbench")
-    except metadata.PackageNotFoundError:
-        return "from source"
+from engine.api import Session, default_workspace, preset_texts, presets
 
 
 def make_application() -> QApplication:
     """The one QApplication, named so that desktops find its icon."""
     existing = QApplication.instance()
     application = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
-    application.setApplicationName("CARTL Workbench")
-    application.setApplicationVersion(version())
+    application.setApplicationName(program.NAME)
+    application.setApplicationVersion(program.version())
     QGuiApplication.setDesktopFileName("cartl-workbench")
     return application
 
@@ -57,12 +49,21 @@ class Starter(QTimer):
         gc.freeze()
 
 
-def run(workspace: Path, *, study: Path | None = None, demo: bool = False) -> int:
+def workspace_to_open(named: Path | None, settings: WindowSettings) -> Path:
+    """The folder of runs to open: the one named, $CARTL_WORKSPACE, the one preferred, or the program's own."""
+    if named is not None:
+        return named
+    if settings.workspace and not os.environ.get("CARTL_WORKSPACE"):
+        return Path(settings.workspace)
+    return default_workspace()
+
+
+def run(workspace: Path | None = None, *, study: Path | None = None, demo: bool = False) -> int:
     """Show the window until it is closed; returns the exit code."""
     application = make_application()
     settings = WindowSettings()
-    themes = theme.Theme(application, settings.theme)
-    session = Session(workspace)
+    themes = theme.Theme(application, settings.theme, settings.scale)
+    session = Session(workspace_to_open(workspace, settings))
     watch = FailureWatch(Path(platformdirs.user_log_dir("cartl-workbench", appauthor=False)), session.events)
     watch.install()
     window = MainWindow(session, presets(), settings, themes, preset_texts=preset_texts())

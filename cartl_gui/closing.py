@@ -7,7 +7,7 @@ import threading
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QMessageBox, QWidget
 
-from cartl_gui import words
+from cartl_gui import program, words
 from engine.api import Session
 from engine.events import RunInfo
 
@@ -16,6 +16,8 @@ class Closer(QObject):
     """Closes a session in the background, so that the window stays alive while a run is saved."""
 
     ended = Signal()
+    #: The user wants the runs to go on while the window is hidden.
+    hiding_asked = Signal()
 
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
@@ -24,6 +26,8 @@ class Closer(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(50)
         self._timer.timeout.connect(self._look)
+        #: Whether there is a place from which a hidden window can be brought back.
+        self.can_hide = False
 
     @property
     def begun(self) -> bool:
@@ -35,20 +39,29 @@ class Closer(QObject):
         if running is None:
             return True
         box = QMessageBox(
-            QMessageBox.Icon.Question, "CARTL Workbench", f"“{running.name}” is running.", parent=self._window
+            QMessageBox.Icon.Question, program.NAME, f"“{running.title}” is running.", parent=self._window
         )
-        rest = f" {words.count(queued, 'queued run')} will wait." if queued else ""
-        box.setInformativeText(
-            f"It is {100 * running.progress:.0f} % done. Paused, it goes on exactly where it stopped when you "
-            f"resume it.{rest}"
+        lines = [f"It is {100 * running.progress:.0f} % done{_left(running)}."]
+        if queued:
+            lines.append(f"{words.count(queued, 'run')} {'waits' if queued == 1 else 'wait'} after it.")
+        lines.append(
+            "Paused, it goes on exactly where it stopped when you resume it; waiting runs keep their place."
         )
+        box.setInformativeText("\n".join(lines))
         save = box.addButton("Pause, save and quit", QMessageBox.ButtonRole.AcceptRole)
+        keep = (
+            box.addButton("Keep running, hidden", QMessageBox.ButtonRole.ActionRole)
+            if self.can_hide
+            else None
+        )
         box.addButton(QMessageBox.StandardButton.Cancel)
         box.setDefaultButton(save)
         box.exec()
-        agreed = box.clickedButton() is save
+        chosen = box.clickedButton()
         box.deleteLater()
-        return agreed
+        if keep is not None and chosen is keep:
+            self.hiding_asked.emit()
+        return chosen is save
 
     def begin(self) -> None:
         """Close the session; `ended` is emitted once its threads have ended."""
@@ -65,3 +78,7 @@ class Closer(QObject):
             self._thread.join()
             self._timer.stop()
             self.ended.emit()
+
+
+def _left(running: RunInfo) -> str:
+    return "" if running.seconds_left is None else f", {words.duration(running.seconds_left)} left"

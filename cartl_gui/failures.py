@@ -16,7 +16,12 @@ from typing import IO
 
 from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
 
-from engine.events import EngineEvent, LogAdded
+from engine.events import EngineEvent, LogAdded, RequestFailed
+
+#: Names of "requests" that nobody made: the window tells them apart by their `RequestFailed`.
+UNEXPECTED, ENGINE_DIED = "show the window", "keep the engine going"
+#: The thread without which no run goes on.
+_ENGINE = "engine"
 
 #: Said by Qt on ordinary occasions; nothing a user can act on.
 _QUIET = ("This plugin does not support propagateSizeHints", "This plugin does not support raise")
@@ -71,18 +76,27 @@ class FailureWatch:
             return
         text = "".join(traceback.format_exception(kind, error, trace)).rstrip()
         self._log.error(text)
-        self._post("error", f"The window met an error it did not expect.\n{text}")
+        self._events.put(
+            RequestFailed(UNEXPECTED, "The window met an error it did not expect, and goes on.", text)
+        )
 
     def _caught_in_thread(self, hook: threading.ExceptHookArgs) -> None:
         if hook.exc_type is SystemExit:
             return
+        name = hook.thread.name if hook.thread else "?"
         trace = traceback.format_exception(hook.exc_type, hook.exc_value, hook.exc_traceback)
-        text = (
-            f"Thread {hook.thread.name if hook.thread else '?'} ended with an error.\n"
-            + "".join(trace).rstrip()
-        )
+        text = f"Thread {name} ended with an error.\n{''.join(trace).rstrip()}"
         self._log.error(text)
-        self._post("error", text)
+        if name == _ENGINE:
+            message = (
+                "The engine ended with an error, so no run goes on in this window. What was saved is safe: close the "
+                "window and start it again, and the run can go on from its last checkpoint."
+            )
+            self._events.put(RequestFailed(ENGINE_DIED, message, text))
+        else:
+            self._events.put(
+                RequestFailed(UNEXPECTED, f"A part of the program ended with an error ({name}).", text)
+            )
 
     def _said_by_qt(self, kind: QtMsgType, _where: QMessageLogContext, text: str) -> None:
         if any(quiet in text for quiet in _QUIET):

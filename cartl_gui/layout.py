@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 #: Width in pixels from which the panel on the right is there by default.
 WIDE = 1500
@@ -67,6 +67,25 @@ class WindowLayout:
             part.show()
         self._hidden_for_plots = []
 
+    def go_to_pane(self, others: list[QWidget], by: int) -> None:
+        """Put the keyboard into the next visible part of the window, or with -1 into the one before.
+
+        `others` are the parts beside the docks, in their order from the top.
+        """
+        docks = self.docks
+        order = [*others[:1], docks["setup"], *others[1:], docks["runs"], docks["inspector"]]
+        panes = [pane for pane in order if pane.isVisible()]
+        focus = QApplication.focusWidget()
+        here = next((place for place, pane in enumerate(panes) if focus and pane.isAncestorOf(focus)), None)
+        start = here if here is not None else (-1 if by > 0 else 0)
+        for step in range(1, len(panes) + 1):
+            inside = _takes_focus(panes[(start + by * step) % len(panes)])
+            if inside is not None:
+                inside.setFocus(
+                    Qt.FocusReason.TabFocusReason if by > 0 else Qt.FocusReason.BacktabFocusReason
+                )
+                return
+
     def _arrange(self) -> None:
         for name, dock in self.docks.items():
             dock.setFloating(False)
@@ -75,3 +94,21 @@ class WindowLayout:
         self._window.resizeDocks(sides, [400, 270], Qt.Orientation.Horizontal)
         height = max(190, self._window.height() // 4)
         self._window.resizeDocks([self.docks["runs"]], [height], Qt.Orientation.Vertical)
+
+
+def _takes_focus(pane: QWidget) -> QWidget | None:
+    """What has the keyboard when a part of the window gets it: what had it last, else the first that takes it."""
+    last = pane.focusWidget()
+    if last is not None and last.isVisible() and last.isEnabled():
+        return last
+    return next(
+        (
+            widget
+            for widget in pane.findChildren(QWidget)
+            if widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+            and widget.isVisible()
+            and widget.isEnabled()
+            and widget.focusProxy() is None
+        ),
+        None,
+    )

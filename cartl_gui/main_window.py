@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import (
-    QAction,
-    QActionGroup,
-    QCloseEvent,
-    QDragEnterEvent,
-    QDropEvent,
-)
-from PySide6.QtWidgets import (
-    QMainWindow,
-    QMenu,
-    QMessageBox,
-    QTabWidget,
-    QToolBar,
-    QWidget,
-)
+from PySide6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QMainWindow, QTabWidget, QToolBar, QVBoxLayout, QWidget
 
-from cartl_gui import theme, words
+from cartl_gui import program, theme, words
+from cartl_gui.attention import Attention
 from cartl_gui.closing import Closer
 from cartl_gui.commands import CommandSet, Situation, is_attackable
-from cartl_gui.files import dropped_file
+from cartl_gui.dialogs.problem import ProblemDialog, Trouble
+from cartl_gui.failures import ENGINE_DIED, UNEXPECTED
+from cartl_gui.files import dropped_paths
 from cartl_gui.layout import WindowLayout, first_size
+from cartl_gui.notice_bar import Notice, NoticeBar
 from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage
 from cartl_gui.selection import Selection
 from cartl_gui.settings import WindowSettings
 from cartl_gui.shown import Shown
-from cartl_gui.theme import Theme, ThemeChoice
+from cartl_gui.theme import Theme
 from engine.api import ATTACKING_EXAMPLES, IMPORTING, INSPECTING, RECOGNISING, Session
 from engine.config import StudyConfig
 from engine.errors import CartlError
@@ -51,8 +43,9 @@ from engine.events import (
 if TYPE_CHECKING:
     from cartl_gui.run_data import RunData
 
-TITLE = "CARTL Workbench"
 DEMO = "demo"
+#: How many of the newest lines of the log are copied with a problem.
+LINES_COPIED = 20
 #: The icons of the pages.
 PICTURES = {
     "welcome": "home",
@@ -82,10 +75,17 @@ class MainWindow(QMainWindow):
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Pages")
         self.tabs.setIconSize(QSize(16, 16))
-        self.welcome = WelcomePage(presets.get(DEMO))
+        self.welcome = WelcomePage(presets.get(DEMO), presets, first=not settings.has_seen_tour)
         self.welcome.setEnabled(False)
         self.tabs.addTab(self.welcome, theme.icon(PICTURES["welcome"]), "Welcome")
-        self.setCentralWidget(self.tabs)
+        self.notices = NoticeBar()
+        centre = QWidget()
+        column = QVBoxLayout(centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.notices)
+        column.addWidget(self.tabs, 1)
+        self.setCentralWidget(centre)
         self.status = StatusLine(str(session.workspace), self)
         self.setStatusBar(self.status)
         self._is_complete = False
@@ -94,8 +94,9 @@ class MainWindow(QMainWindow):
         self._something_ran = False
         self._closed = False
         self._may_ask = True
-        self.setWindowTitle(TITLE)
+        self._problems: ProblemDialog | None = None
         self.setWindowIcon(theme.icon("app"))
+        self.attention = Attention(self)
         if not settings.restore_geometry(self):
             self.resize(first_size())
 
@@ -109,7 +110,10 @@ class MainWindow(QMainWindow):
 
         self.bridge = parts.EngineBridge(self.session, self)
         self.closer = Closer(self.session, self)
+        self.closer.can_hide = self.attention.has_tray()
         self.closer.ended.connect(self._session_closed)
+        self.closer.hiding_asked.connect(self.attention.hide_window)
+        self.attention.quit_asked.connect(self.close_at_once)
         self.selection = Selection(self)
         self.live, self.results, self.log = parts.LivePage(), parts.ResultsPage(), parts.LogPage()
         self.layers, self.examples = parts.LayersPage(self.selection), parts.ExamplesPage(self.selection)
@@ -134,7 +138,8 @@ class MainWindow(QMainWindow):
         )
         self.shown = Shown(self)
         self.do = parts.Actions(self)
-        self.commands = CommandSet(self.do.run, self)
+        self.commands = CommandSet(self.do.run, self, own_keys=self.settings.own_keys)
+        self.commands.used = self.settings.used_commands
         self._build_bars()
         self._connect()
         if not self.settings.restore_state(self):
@@ -143,34 +148,23 @@ class MainWindow(QMainWindow):
         self._update_commands()
 
     def _build_bars(self) -> None:
-        menus = self.commands.fill_menus(self.menuBar())
-        view = menus["View"]
-        before = self.commands.actions["filter"]
-        for dock in self.layout_of_docks.docks.values():
-            view.insertAction(before, dock.toggleViewAction())
-        self._theme_menu = QMenu("&Theme", self)
-        self._theme_group = QActionGroup(self)
-        for choice, text in (("system", "As the &desktop"), ("light", "&Light"), ("dark", "D&ark")):
-            action = QAction(text, self)
-            action.setCheckable(True)
-            action.setData(choice)
-            action.setChecked(choice == self.themes.choice)
-            self._theme_group.addAction(action)
-            self._theme_menu.addAction(action)
-        self._theme_group.triggered.connect(self._theme_chosen)
-        view.insertMenu(self.commands.actions["plots_only"], self._theme_menu)
+        self.commands.fill_menus(self.menuBar())
+        actions = self.commands.actions
+        for name, dock in self.layout_of_docks.docks.items():
+            action, shown = actions[f"panel_{name}"], dock.toggleViewAction()
+            action.setChecked(shown.isChecked())
+            shown.toggled.connect(action.setChecked)
+        themes = QActionGroup(self)
+        for choice in ("system", "light", "dark"):
+            themes.addAction(actions[f"theme_{choice}"])
+        self.show_look()
         self.toolbar = QToolBar("Toolbar", self)
         self.toolbar.setObjectName("toolbar")
         self.toolbar.setMovable(False)
         self.toolbar.setIconSize(QSize(18, 18))
         self.toolbar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.commands.fill_toolbar(self.toolbar)
-        for name in ("run", "pause", "resume", "stop", "export_plot"):
-            button = self.toolbar.widgetForAction(self.commands.actions[name])
-            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            button.setAccessibleName(self.commands.actions[name].iconText().rstrip("…"))
         self.addToolBar(self.toolbar)
-        actions = self.commands.actions
         self.runs.set_menu_actions(
             [
                 actions["show_run"], actions["resume"], actions["resume_study"], actions["stop"], None,
@@ -189,6 +183,7 @@ class MainWindow(QMainWindow):
         bridge.checkpoint_saved.connect(self._checkpoint_saved)
         bridge.log_added.connect(self.log.add)
         bridge.downloading.connect(self.status.show_download)
+        bridge.machine_sampled.connect(self.status.show_sample)
         bridge.exported.connect(self._exported)
         bridge.request_failed.connect(self._request_failed)
         bridge.queue_empty.connect(self._queue_empty)
@@ -207,7 +202,10 @@ class MainWindow(QMainWindow):
         self.examples.attack_asked.connect(self.session.attack_examples)
         self.welcome.new_asked.connect(do.settings.new)
         self.welcome.open_asked.connect(do.settings.open)
-        self.welcome.file_dropped.connect(do.settings.open_file)
+        self.welcome.preset_asked.connect(do.settings.use_preset)
+        self.welcome.files_dropped.connect(do.settings.open_files)
+        self.welcome.tour_asked.connect(do.help.take_tour)
+        self.welcome.documentation_asked.connect(do.help.show_documentation)
         self.welcome.run_chosen.connect(self.show_run)
         self.results.run_chosen.connect(self.show_run)
         self.results.said.connect(self.status.say)
@@ -222,6 +220,7 @@ class MainWindow(QMainWindow):
         self.setup.changed.connect(self._update_commands)
         self.inspector.export_asked.connect(do.exports.export_weights)
         self.log.unread_changed.connect(self._mark_log)
+        self.commands.keys_changed.connect(self._keys_changed)
 
     # starting and ending --------------------------------------------------------------------------------
     def start(self) -> None:
@@ -229,7 +228,7 @@ class MainWindow(QMainWindow):
         self.complete()
         self.bridge.start()
         try:
-            self.session.open()
+            self.session.open(take_up=True)
         except CartlError as error:
             self._note("error", str(error))
             self.complain("The workspace could not be opened.", str(error))
@@ -246,6 +245,8 @@ class MainWindow(QMainWindow):
         if self._may_ask and not self.closer.may_close(self.bridge.running(), queued):
             return
         self.settings.save_layout(self)
+        self.settings.used_commands = self.commands.used
+        self.settings.has_seen_tour = True
         self.status.say("Saving and closing…")
         self.setEnabled(False)
         self.closer.begin()
@@ -299,12 +300,29 @@ class MainWindow(QMainWindow):
             self.tabs.setCurrentWidget(self.live)
         self.setup.form.rows["name"].editor.setFocus()
 
-    def complain(self, text: str, details: str = "") -> None:
-        """Say in a box what could not be done."""
-        box = QMessageBox(QMessageBox.Icon.Warning, TITLE, text, parent=self)
-        box.setInformativeText(details)
-        box.exec()
-        box.deleteLater()
+    def complain(self, text: str, remedy: str = "", *, details: str = "") -> None:
+        """Say in a dialog what could not be done; whatever else goes wrong until it is closed is told in it too.
+
+        Args:
+            text: what happened.
+            remedy: why, and what to do.
+            details: for those who look into it, such as a traceback.
+        """
+        if self._problems is None:
+            self._problems = ProblemDialog(self.surroundings(), self)
+            self._problems.finished.connect(self._problems_read)
+        self._problems.add(Trouble(text, remedy, details))
+        self._problems.open()
+
+    def surroundings(self) -> str:
+        """What helps to find out what went wrong: versions, platform and the newest lines of the log."""
+        lines = self.log.latest(LINES_COPIED) if self._is_complete else ""
+        return "\n\n".join(filter(None, (program.facts(), lines)))
+
+    def _problems_read(self) -> None:
+        if self._problems is not None:
+            self._problems.deleteLater()
+            self._problems = None
 
     def selected_info(self) -> RunInfo | None:
         """The run selected in the list."""
@@ -354,11 +372,25 @@ class MainWindow(QMainWindow):
             self._paused, self._something_ran = False, True
             if not self.runs.selected():
                 self.runs.select(info.id)
-        elif info.state == "failed" and before != "failed":
-            first = (info.reason or "no reason given").splitlines()[0]
-            self.status.say(f"{info.name} failed: {first}")
+        elif info.state == "failed" and before not in (None, "failed"):
+            self._run_failed(info)
         self._show_progress()
         self._update_commands()
+
+    def _run_failed(self, info: RunInfo) -> None:
+        """Tell of a run that failed just now; hold the queue if the user wants that."""
+        first = (info.reason or "no reason given").splitlines()[0]
+        held = self.settings.holds_after_failure and bool(self._waiting())
+        if held:
+            self.session.pause()
+        text = f"{info.title} failed: {first}{' The queue is held.' if held else ''}"
+        self.notices.tell(Notice(text, "error", "Show the run", partial(self.show_run, info.id)))
+        if self.settings.notifies:
+            self.attention.tell(f"{info.title} failed")
+
+    def _waiting(self) -> list[RunInfo]:
+        """The runs that wait in the queue."""
+        return [info for info in self.bridge.runs.values() if info.state == "created"]
 
     def _checkpoint_saved(self, event: CheckpointSaved) -> None:
         self.status.saved(time.time())
@@ -375,11 +407,24 @@ class MainWindow(QMainWindow):
             self.layers.end_progress()
             self._update_commands()
             advice = DESCRIBE if self.do.layers.is_inspecting_a_file() else ""
-            self.complain(event.message, "\n".join(filter(None, (event.details, advice))))
+            self.complain(event.message, advice, details=event.details)
         elif event.request == ATTACKING_EXAMPLES:
             self.examples.attack_failed(event.message)
+        elif event.request == ENGINE_DIED:
+            self.notices.tell(
+                Notice(event.message, "error", "Save and close", self.close_at_once, lasting=True)
+            )
+        elif event.request == UNEXPECTED:
+            self.notices.tell(
+                Notice(
+                    event.message,
+                    "error",
+                    "Details…",
+                    partial(self.complain, event.message, "", details=event.details),
+                )
+            )
         elif event.request not in (RECOGNISING, IMPORTING):  # these two are told in their dialog
-            self.complain(event.message, event.details)
+            self.complain(event.message, details=event.details)
 
     def _network_inspected(self, data: RunData | None) -> None:
         """Show what an analysis found; None says that it was cancelled."""
@@ -397,15 +442,19 @@ class MainWindow(QMainWindow):
             self.status.say("The queue is paused")
         elif self._something_ran:
             self.status.say("All runs have ended")
+            self._something_ran = False
+            if self.settings.notifies:
+                self.attention.tell("All runs have ended")
         self.set_paused(paused)
 
     def _show_progress(self) -> None:
-        running = self.bridge.running()
+        running, waiting = self.bridge.running(), len(self._waiting())
+        waits = [f"{waiting} waiting"] if waiting else []
         if running is None:
-            self.setWindowTitle(TITLE)
+            self.attention.show_progress(", ".join(["paused", *waits]) if self._paused and waits else "")
             self.status.show_run(None, paused=self._paused)
             return
-        self.setWindowTitle(f"{100 * running.progress:.0f} % {running.name} – {TITLE}")
+        self.attention.show_progress(", ".join([f"{100 * running.progress:.0f} % {running.title}", *waits]))
         self.status.show_run(running, data=self.bridge.data(running.id))
 
     def _mark_log(self, unread: int) -> None:
@@ -443,10 +492,13 @@ class MainWindow(QMainWindow):
         return any(info.study == study and info.state in RESUMABLE for info in self.bridge.runs.values())
 
     # small things ---------------------------------------------------------------------------------------
-    def _theme_chosen(self, action: QAction) -> None:
-        choice: ThemeChoice = action.data()
-        self.settings.theme = choice
-        self.themes.apply(choice)
+    def show_look(self) -> None:
+        """Let the commands show which theme is on, and whether the window can be larger or smaller."""
+        for choice in ("system", "light", "dark"):
+            self.commands.actions[f"theme_{choice}"].setChecked(choice == self.themes.choice)
+
+    def _keys_changed(self) -> None:
+        self.settings.own_keys = self.commands.own_keys()
 
     def _note(self, level: Literal["info", "warning", "error"], text: str) -> None:
         self.log.add(LogAdded(None, time.time(), level, text))
@@ -461,16 +513,14 @@ class MainWindow(QMainWindow):
                 self.tabs.setTabIcon(self.tabs.indexOf(page), theme.icon(PICTURES[key]))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Accept a settings file or a checkpoint anywhere."""
-        if dropped_file(event) is not None:
+        """Accept files anywhere; which of them can be opened is told when they are dropped."""
+        if dropped_paths(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Propose the settings of a dropped file, or an attack on a dropped checkpoint."""
-        path = dropped_file(event)
-        if path is not None:
-            event.acceptProposedAction()
-            self.do.settings.open_file(path)
+        """Open what is dropped."""
+        event.acceptProposedAction()
+        self.do.settings.open_files(dropped_paths(event))
 
 
 def _is_inspectable(info: RunInfo | None, data: RunData | None) -> bool:

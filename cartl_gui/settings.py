@@ -1,15 +1,17 @@
-"""What the window remembers between starts: geometry, layout, theme, the last folders."""
+"""What the window remembers between starts: geometry, layout, preferences, own keys, the last folders."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QByteArray, QPoint, QRect, QSettings
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMainWindow
 
-from cartl_gui.theme import ThemeChoice
+from cartl_gui.theme import SCALES, ThemeChoice
 
 #: Raised whenever docks or toolbars change, so that an old layout is not forced onto a new window.
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 class WindowSettings:
@@ -37,6 +39,78 @@ class WindowSettings:
     def folder(self, path: str) -> None:
         self._store.setValue("folder", path)
 
+    @property
+    def scale(self) -> float:
+        """How large the window is to be; one of `SCALES`."""
+        value = _number(self._store.value("scale"), 1.0)
+        return value if value in SCALES else 1.0
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        self._store.setValue("scale", value)
+
+    @property
+    def notifies(self) -> bool:
+        """Whether the end of runs is told while the window is not looked at."""
+        return self._switch("notifies", usual=True)
+
+    @notifies.setter
+    def notifies(self, on: bool) -> None:
+        self._store.setValue("notifies", on)
+
+    @property
+    def holds_after_failure(self) -> bool:
+        """Whether the queue is held when a run fails, instead of going on."""
+        return self._switch("holds_after_failure", usual=False)
+
+    @holds_after_failure.setter
+    def holds_after_failure(self, on: bool) -> None:
+        self._store.setValue("holds_after_failure", on)
+
+    @property
+    def workspace(self) -> str:
+        """The folder of runs that the window opens if none is named; empty for the program's own."""
+        return str(self._store.value("workspace", ""))
+
+    @workspace.setter
+    def workspace(self, path: str) -> None:
+        self._store.setValue("workspace", path)
+
+    @property
+    def has_seen_tour(self) -> bool:
+        """Whether the tour was taken, or the program used before."""
+        return self._switch("has_seen_tour", usual=False)
+
+    @has_seen_tour.setter
+    def has_seen_tour(self, on: bool) -> None:
+        self._store.setValue("has_seen_tour", on)
+
+    @property
+    def own_keys(self) -> dict[str, str]:
+        """The keys that the user chose, by command."""
+        self._store.beginGroup("keys")
+        keys = {name: str(self._store.value(name)) for name in self._store.childKeys()}
+        self._store.endGroup()
+        return keys
+
+    @own_keys.setter
+    def own_keys(self, keys: Mapping[str, str]) -> None:
+        self._store.remove("keys")
+        for name, text in keys.items():
+            self._store.setValue(f"keys/{name}", text)
+
+    @property
+    def used_commands(self) -> list[str]:
+        """The commands used last, the last one first."""
+        return [name for name in str(self._store.value("used_commands", "")).split() if name]
+
+    @used_commands.setter
+    def used_commands(self, names: Sequence[str]) -> None:
+        self._store.setValue("used_commands", " ".join(names))
+
+    def _switch(self, name: str, *, usual: bool) -> bool:
+        return str(self._store.value(name, usual)).lower() == "true"
+
     def save_layout(self, window: QMainWindow) -> None:
         """Remember size, place, docks and toolbars."""
         self._store.setValue("geometry", window.saveGeometry())
@@ -60,6 +134,13 @@ class WindowSettings:
         """Forget size, place, docks and toolbars."""
         self._store.remove("geometry")
         self._store.remove("layout")
+
+
+def _number(value: object, otherwise: float) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return otherwise
 
 
 def bring_onto_screen(window: QMainWindow) -> None:

@@ -1,7 +1,8 @@
-"""Colours of the window and its plots: own light and dark palettes on Fusion, and icons in those colours."""
+"""How the window looks: own light and dark palettes on Fusion, icons in those colours, and how large all of it is."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Literal
 from PySide6.QtCore import QByteArray, QObject, QRectF, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
+
+from cartl_gui.scaling import SCALE, ScaledStyle
 
 #: Beside this package both in the source tree and where a wheel is installed.
 ASSETS = Path(__file__).parents[1] / "assets"
 ThemeChoice = Literal["system", "light", "dark"]
+#: How large the window can be, as shares of the usual size.
+SCALES = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,22 @@ def scheme() -> Scheme:
     return scheme_of(QGuiApplication.palette())
 
 
+def scale() -> float:
+    """How large the window is, as a share of the usual size."""
+    application = QGuiApplication.instance()
+    return float((application and application.property(SCALE)) or 1.0)
+
+
+def px(length: float) -> int:
+    """A length in pixels at the usual size, as it is now. For what is drawn or placed while the window is shown."""
+    return round(length * scale())
+
+
+def is_scaled(widget: QWidget) -> None:
+    """Note that a widget is given sizes that are those of the present scale already."""
+    widget.setProperty(SCALE, scale())
+
+
 def palette_of(colours: Scheme) -> QPalette:
     """Build the palette of a scheme."""
     palette = QPalette()
@@ -108,11 +129,11 @@ def palette_of(colours: Scheme) -> QPalette:
     return palette
 
 
-def style_sheet(colours: Scheme) -> str:
+def style_sheet(colours: Scheme, size: float = 1.0) -> str:
     """What Fusion and the palette cannot say: cards, the main button, tabs, quiet buttons, error lines."""
     c = colours
     controls = (ASSETS / "controls").as_posix()
-    return f"""
+    text = f"""
     QToolTip {{ color: {c.text}; background: {c.raised}; border: 1px solid {c.border}; padding: 4px; }}
     QMainWindow::separator {{ background: {c.window}; width: 5px; height: 5px; }}
     QMainWindow::separator:hover {{ background: {c.selection}; }}
@@ -168,10 +189,17 @@ def style_sheet(colours: Scheme) -> str:
                   selection-background-color: {c.selection}; selection-color: {c.text}; }}
     QTableView[plain="true"] {{ border: none; background: {c.raised}; }}
     QTableView::item {{ padding: 0 6px; }}
-    QPlainTextEdit {{ border: 1px solid {c.border}; border-radius: 4px; }}
+    QPlainTextEdit, QTextBrowser {{ border: 1px solid {c.border}; border-radius: 4px; }}
+    QListWidget {{ border: 1px solid {c.border}; border-radius: 4px; padding: 2px; outline: none;
+                   selection-background-color: {c.selection}; selection-color: {c.text}; }}
+    QListWidget::item {{ padding: 3px 4px; }}
+    QListWidget:focus, QTextBrowser:focus {{ border: 1px solid {c.accent}; }}
     QFrame[card="true"] {{ background: {c.raised}; border: 1px solid {c.border}; border-radius: 8px; }}
     QFrame[warning="true"] {{ background: {c.window}; border: none; border-left: 3px solid {c.warning};
                 border-radius: 4px; }}
+    QFrame[notice="info"] {{ background: {c.raised}; border: none; border-bottom: 1px solid {c.accent}; }}
+    QFrame[notice="warning"] {{ background: {c.raised}; border: none; border-bottom: 1px solid {c.warning}; }}
+    QFrame[notice="error"] {{ background: {c.raised}; border: none; border-bottom: 1px solid {c.error}; }}
     QFrame[drop="true"] {{ border: 1.5px dashed {c.neutral}; border-radius: 8px; background: transparent; }}
     QFrame[drop="active"] {{ border: 2px dashed {c.accent}; border-radius: 8px; background: {c.selection}; }}
     QLabel[role="muted"] {{ color: {c.muted}; }}
@@ -211,6 +239,17 @@ def style_sheet(colours: Scheme) -> str:
     QScrollArea {{ border: none; background: transparent; }}
     QWidget#clear {{ background: transparent; }}
     """
+    return text if size == 1.0 else _LENGTH.sub(lambda found: _scaled_length(found, size), text)
+
+
+_LENGTH = re.compile(r"\b(\d+(?:\.\d+)?)(px|pt)\b")
+
+
+def _scaled_length(found: re.Match[str], size: float) -> str:
+    length = float(found[1]) * size
+    if found[2] == "pt":
+        return f"{length:g}pt"
+    return f"{max(1, round(length)) if length else 0}px"
 
 
 @lru_cache(maxsize=256)
@@ -247,15 +286,16 @@ def icon(name: str, colour: str | None = None) -> QIcon:
 
 
 class Theme(QObject):
-    """Applies the chosen theme to the application and follows the desktop if asked to."""
+    """Applies the chosen theme and scale to the application, and follows the desktop if asked to."""
 
-    def __init__(self, application: QApplication, choice: ThemeChoice = "system") -> None:
+    def __init__(self, application: QApplication, choice: ThemeChoice = "system", size: float = 1.0) -> None:
         super().__init__(application)
         self._application = application
         self._choice: ThemeChoice = choice
+        self._usual = application.font().pointSizeF() / scale()
         application.setStyle("Fusion")
         application.styleHints().colorSchemeChanged.connect(self._follow_desktop)
-        self.apply(choice)
+        self.set_scale(size)
 
     @property
     def choice(self) -> ThemeChoice:
@@ -274,7 +314,27 @@ class Theme(QObject):
         dark = choice == "dark" or (choice == "system" and hints.colorScheme() == Qt.ColorScheme.Dark)
         colours = DARK if dark else LIGHT
         self._application.setPalette(palette_of(colours))
-        self._application.setStyleSheet(style_sheet(colours))
+        self._application.setStyleSheet(style_sheet(colours, scale()))
+
+    def set_scale(self, new: float) -> None:
+        """Show everything `new` times as large as usual: fonts, icons, rows, gaps and plots."""
+        ratio = new / scale()
+        own = [
+            (widget, widget.font())
+            for widget in self._application.allWidgets()
+            if widget.testAttribute(Qt.WidgetAttribute.WA_SetFont)
+        ]
+        self._application.setProperty(SCALE, new)
+        font = self._application.font()
+        font.setPointSizeF(self._usual * new)
+        self._application.setFont(font)
+        if new != 1.0 or ratio != 1.0:  # at the usual size from the start, Qt's own style is faster
+            self._application.setStyle(ScaledStyle(new))
+        self.apply(self._choice)
+        for widget, before in own:
+            if before.pointSizeF() > 0:
+                before.setPointSizeF(before.pointSizeF() * ratio)
+                widget.setFont(before)
 
     def _follow_desktop(self, _scheme: Qt.ColorScheme) -> None:
         if self._choice == "system":

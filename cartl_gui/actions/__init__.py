@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cartl_gui.actions.exports import ExportActions
+from cartl_gui.actions.help import HelpActions
 from cartl_gui.actions.layers import LayersActions
 from cartl_gui.actions.runs import RunsActions
 from cartl_gui.actions.settings import SettingsActions
@@ -21,9 +22,9 @@ class Actions:
     def __init__(self, window: MainWindow) -> None:
         self.settings, self.runs = SettingsActions(window), RunsActions(window)
         self.layers, self.exports = LayersActions(window), ExportActions(window)
-        self.view = ViewActions(window)
+        self.view, self.help = ViewActions(window), HelpActions(window)
         self.table: dict[str, Callable[[], object]] = {}
-        for area in (self.settings, self.runs, self.layers, self.exports, self.view):
+        for area in (self.settings, self.runs, self.layers, self.exports, self.view, self.help):
             self.table |= area.table()
 
     def run(self, name: str) -> None:

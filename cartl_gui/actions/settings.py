@@ -1,15 +1,16 @@
-"""Commands about the settings in the form."""
+"""Commands about the settings in the form, and files that are opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog
 
 from cartl_gui.actions.area import Area
-from cartl_gui.files import WEIGHTS, is_weights_file
+from cartl_gui.files import OPENABLE, WEIGHTS, is_run, is_settings_file, is_weights_file, why_not
 from cartl_gui.forms.proposals import attack_on, attack_on_file
+from cartl_gui.notice_bar import Notice
 from engine.config import StudyConfig, StudyDraft
 from engine.errors import ConfigError
 
@@ -40,9 +41,32 @@ class SettingsActions(Area):
     def open(self) -> None:
         """Ask for a settings file and propose what it says."""
         folder = self._window.settings.folder
-        path, _kind = QFileDialog.getOpenFileName(self._window, "Open study", folder, "Study (*.toml)")
+        path, _kind = QFileDialog.getOpenFileName(self._window, "Open", folder, OPENABLE)
         if path:
-            self.open_file(path)
+            self.open_files([path])
+
+    def use_preset(self, name: str) -> None:
+        """Put a preset into the form."""
+        self._window.setup.set_preset(name)
+        self._window.show_form()
+
+    def open_files(self, paths: Sequence[str]) -> None:
+        """Open what was dropped or chosen: take in runs, propose the first settings or weights; tell what is left."""
+        proposed, left = "", []
+        for path in paths:
+            if is_run(path):
+                self._window.session.import_run(Path(path))
+            elif not (is_settings_file(path) or is_weights_file(path)):
+                left.append(why_not(path))
+            elif proposed:
+                left.append(
+                    f"{Path(path).name}: the form holds one file, and {Path(proposed).name} is in it."
+                )
+            else:
+                proposed = path
+                self.open_file(path)
+        if left:
+            self._window.notices.tell(Notice("\n".join(left), "warning"))
 
     def open_file(self, path: str) -> None:
         """Propose the settings of a TOML file in the form, or an attack on a file with weights."""

@@ -1,47 +1,103 @@
-"""Commands about the window itself: pages, layout, help."""
+"""Commands about the window itself: pages, panels, theme and scale, layout, workspace."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QUrl
+from PySide6.QtCore import QProcess, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QFileDialog
 
 from cartl_gui.actions.area import Area
-from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
+from cartl_gui.dialogs.preferences import PreferencesDialog
+from cartl_gui.theme import SCALES, ThemeChoice, scale
+
+_THEMES: tuple[ThemeChoice, ...] = ("system", "light", "dark")
 
 
 class ViewActions(Area):
-    """Show pages, arrange the window, help."""
+    """Show pages and panels, arrange the window, open folders of runs."""
 
     def table(self) -> dict[str, Callable[[], object]]:
         """What each command does, by its id."""
-        pages = {f"page_{key}": partial(self.go_to_page, key) for key in self._window.pages}
-        return pages | {
+        window = self._window
+        pages = {f"page_{key}": partial(self.go_to_page, key) for key in window.pages}
+        panels = {f"panel_{key}": partial(self.show_panel, key) for key in window.layout_of_docks.docks}
+        themes = {f"theme_{choice}": partial(self.set_theme, choice) for choice in _THEMES}
+        return pages | panels | themes | {
             "workspace": self.open_workspace,
-            "quit": self._window.close,
+            "other_workspace": self.open_other_workspace,
+            "preferences": self.show_preferences,
+            "quit": window.close,
             "filter": self.go_to_filter,
+            "next_pane": partial(self.go_to_pane, 1),
+            "previous_pane": partial(self.go_to_pane, -1),
             "plots_only": self.plots_only,
+            "larger": partial(self.change_scale, 1),
+            "smaller": partial(self.change_scale, -1),
             "reset_layout": self.reset_layout,
-            "shortcuts": self.show_shortcuts,
-            "about": self.show_about,
-        }
+        }  # fmt: skip
 
     def go_to_page(self, key: str) -> None:
         """Show a page of the window."""
         self._window.tabs.setCurrentWidget(self._window.pages[key])
 
+    def show_panel(self, key: str) -> None:
+        """Show a panel or hide it, as its command is checked now."""
+        dock = self._window.layout_of_docks.docks[key]
+        dock.setVisible(self._window.commands.actions[f"panel_{key}"].isChecked())
+
     def open_workspace(self) -> None:
         """Show the folder of runs in the file manager."""
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._window.session.workspace)))
+
+    def open_other_workspace(self) -> None:
+        """Ask for a folder of runs and open it in a window of its own."""
+        window = self._window
+        path = QFileDialog.getExistingDirectory(
+            window, "Open another workspace", str(window.session.workspace)
+        )
+        if not path:
+            return
+        started, _number = QProcess.startDetached(sys.executable, ["-m", "cartl_gui", "--workspace", path])
+        if not started:
+            window.complain("The workspace could not be opened.", f"Try: cartl-gui --workspace “{path}”")
+
+    def show_preferences(self) -> None:
+        """Change preferences."""
+        window = self._window
+        dialog = PreferencesDialog(window.settings, window.themes, str(window.session.workspace), window)
+        dialog.other_workspace_asked.connect(self.open_other_workspace)
+        dialog.look_changed.connect(window.show_look)
+        dialog.exec()
+        dialog.deleteLater()
+
+    def set_theme(self, choice: ThemeChoice) -> None:
+        """Put on a theme."""
+        self._window.settings.theme = choice
+        self._window.themes.apply(choice)
+        self._window.show_look()
+
+    def change_scale(self, by: int) -> None:
+        """Show everything one step larger or smaller."""
+        window = self._window
+        place = min(max(SCALES.index(scale()) + by, 0), len(SCALES) - 1)
+        window.settings.scale = SCALES[place]
+        window.themes.set_scale(SCALES[place])
+        window.status.say(f"Scale {100 * SCALES[place]:.0f} %")
 
     def go_to_filter(self) -> None:
         """Put the cursor into the filter of the run list."""
         self._window.layout_of_docks.docks["runs"].show()
         self._window.runs.filter.setFocus()
         self._window.runs.filter.selectAll()
+
+    def go_to_pane(self, by: int) -> None:
+        """Put the keyboard into the next part of the window, or the one before."""
+        window = self._window
+        window.layout_of_docks.go_to_pane([window.toolbar, window.tabs], by)
 
     def plots_only(self) -> None:
         """Hide everything but the plots, or show it again."""
@@ -57,15 +113,3 @@ class ViewActions(Area):
         self._window.settings.forget_layout()
         self._window.commands.actions["plots_only"].setChecked(False)
         self._window.layout_of_docks.reset()
-
-    def show_shortcuts(self) -> None:
-        """List every command with its shortcut."""
-        dialog = ShortcutsDialog(self._window)
-        dialog.exec()
-        dialog.deleteLater()
-
-    def show_about(self) -> None:
-        """Say version, sources and licences."""
-        dialog = AboutDialog(QApplication.applicationVersion(), self._window)
-        dialog.exec()
-        dialog.deleteLater()

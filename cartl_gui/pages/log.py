@@ -71,6 +71,14 @@ class LogPage(QWidget):
             self._unread += line.level != "info"
             self.unread_changed.emit(self._unread)
 
+    def latest(self, count: int) -> str:
+        """The newest lines as plain text, whatever the filter shows."""
+        lines = [self._lines[place] for place in range(max(0, len(self._lines) - count), len(self._lines))]
+        return "\n".join(
+            f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.level} {line.text}"
+            for line in lines
+        )
+
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow a change of the theme."""
         super().changeEvent(event)

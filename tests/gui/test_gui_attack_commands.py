@@ -11,9 +11,9 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.files import dropped_file, is_weights_file
+from cartl_gui.files import dropped_paths, is_settings_file, is_weights_file, why_not
 from cartl_gui.main_window import MainWindow
-from cartl_gui.models.run_list import ROBUST, RunListModel
+from cartl_gui.models.run_list import RunListModel
 from cartl_gui.pages.results_table import RUN_HEADERS, ResultsTable, run_rows
 from cartl_gui.plots.trade_off import cell_text
 from engine.config import AttackConfig, CheckpointConfig, RunConfig
@@ -147,13 +147,15 @@ def test_that_a_dropped_checkpoint_proposes_an_attack(window: MainWindow) -> Non
 
 
 @pytest.mark.parametrize(
-    ("path", "taken"),
-    [("/a/study.toml", True), ("/a/net.pt2", True), ("/a/photo.png", False), ("/a/pt", False)],
+    ("path", "kind"),
+    [("/a/study.toml", "settings"), ("/a/net.pt2", "weights"), ("/a/photo.png", ""), ("/a/pt", "")],
 )
-def test_that_only_files_that_can_be_opened_are_taken(path: str, taken: bool) -> None:
+def test_that_dropped_files_are_told_apart_by_their_ending(path: str, kind: str) -> None:
     event, _data = drop(path)
-    assert (dropped_file(event) == path) is taken
-    assert is_weights_file(path) == (path == "/a/net.pt2")
+    assert dropped_paths(event) == [path]
+    assert is_settings_file(path) == (kind == "settings")
+    assert is_weights_file(path) == (kind == "weights")
+    assert why_not(path).startswith(f"{path.rpartition('/')[2]}: this kind of file cannot be opened.")
 
 
 # marks -----------------------------------------------------------------------------------------------------
@@ -167,8 +169,8 @@ def test_that_the_list_of_runs_marks_a_doubtful_figure() -> None:
     model = RunListModel()
     info, _record = earlier_run()
     model.set_runs([replace(doubtful(), id="doubtful"), info])
-    rows = {model.run_at(row).id: row for row in range(2)}
-    marked, plain = (model.index(rows[run_id], ROBUST) for run_id in ("doubtful", info.id))
+    robust = model.column("robust")
+    marked, plain = (model.index(model.row_of(run_id), robust) for run_id in ("doubtful", info.id))
     icon = marked.data(Qt.ItemDataRole.DecorationRole)
     assert icon is not None and not icon.isNull()
     assert plain.data(Qt.ItemDataRole.DecorationRole) is None

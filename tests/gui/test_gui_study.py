@@ -10,6 +10,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import (
+    QApplication,
     QFileDialog,
     QWidget,
 )
@@ -38,7 +39,7 @@ def test_that_one_click_on_the_demo_queues_its_runs_and_draws_curves(
     assert window.bridge.running() is not None
     assert window.live.loss.curves[0].has_values()
     assert window.live.accuracy.curves[0].has_values()
-    assert re.match(r"\d+ % at – CARTL Workbench", window.windowTitle())
+    assert re.match(r"\d+ % at, 3 waiting – CARTL Workbench", window.windowTitle())
     assert "epoch" in window.status.text()
     assert "images/s" in window.status.text()
     assert window.commands.actions["export_plot"].isEnabled()
@@ -172,8 +173,8 @@ def test_that_a_failed_run_shows_its_first_line_and_leaves_the_window_alive(
     drain(window)
     row = window.runs.model.row_of(info.id)
     assert row is not None
-    assert window.runs.model.index(row, 1).data() == "failed: Out of memory."
-    assert "Out of memory." in window.status.currentMessage()
+    assert window.runs.model.index(row, window.runs.model.column("state")).data() == "failed: Out of memory."
+    assert window.notices.text() == "at failed: Out of memory."
 
 
 def test_that_states_are_never_dropped_and_progress_is_merged(
@@ -212,7 +213,7 @@ def test_that_a_read_only_workspace_can_be_looked_at_only(
 
 def test_that_a_refused_request_is_told_and_logged(window: MainWindow, session: ScriptedSession) -> None:
     session.events.put(RequestFailed("export", "The disk is full.", "Traceback …"))
-    answer("OK")
+    answer("Close")
     drain(window)
     assert "The disk is full." in window.log.text.toPlainText()
 
@@ -245,12 +246,12 @@ def test_that_settings_are_saved_and_opened(
     assert window.settings.folder == str(tmp_path)
 
 
-def test_that_a_dropped_settings_file_is_proposed_and_nothing_else_is_taken(
+def test_that_a_dropped_settings_file_is_proposed_and_of_others_is_said_why_not(
     window: MainWindow, tmp_path: Path
 ) -> None:
     path = tmp_path / "dropped.toml"
     path.write_text(dump_study(demo_study(epochs=5)))
-    for name, taken in (("picture.png", False), ("dropped.toml", True)):
+    for name, told in (("picture.png", "picture.png: this kind of file cannot be opened"), ("dropped.toml", "")):
         mime = QMimeData()
         mime.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
         enter = QDragEnterEvent(
@@ -262,7 +263,8 @@ def test_that_a_dropped_settings_file_is_proposed_and_nothing_else_is_taken(
         )
         enter.setAccepted(False)
         window.dragEnterEvent(enter)
-        assert enter.isAccepted() == taken
+        assert enter.isAccepted()
+        window.notices.clear()
         window.dropEvent(
             QDropEvent(
                 QPointF(5, 5),
@@ -272,6 +274,7 @@ def test_that_a_dropped_settings_file_is_proposed_and_nothing_else_is_taken(
                 Qt.KeyboardModifier.NoModifier,
             )
         )
+        assert window.notices.text().startswith(told)
     assert window.setup.study() == demo_study(epochs=5)
 
 
@@ -279,8 +282,9 @@ def test_that_a_broken_settings_file_is_refused_with_its_reason(window: MainWind
     path = tmp_path / "broken.toml"
     path.write_text("[[runs]]\nname = 3\n")
     before = window.setup.study()
-    answer("OK")
+    answer("Close")
     window.do.settings.open_file(str(path))
+    QApplication.processEvents()
     assert window.setup.study() == before
 
 
@@ -344,7 +348,7 @@ def test_that_the_filter_keeps_runs_with_all_words(window: MainWindow, session: 
     panel = window.runs
     for text, amount in (("", 4), ("neft", 1), ("FDM pgd-20", 2), ("queued", 4), ("nothing like it", 0)):
         panel.filter.setText(text)
-        assert panel.proxy.rowCount() == amount
+        assert panel.model.rowCount() == amount
     assert panel._empty.isVisibleTo(panel)
     assert panel._amount.text() == "0 of 4 runs"
 
@@ -360,10 +364,11 @@ def test_that_the_run_list_says_states_progress_and_time_in_words(
     model = window.runs.model
     row = model.row_of(info.id)
     assert row is not None
-    texts = [model.index(row, column).data() for column in range(model.columnCount())]
-    assert texts[:3] == ["at", "running: pre-training", "62 %"]
-    assert texts[5].startswith("2 min 10 s left, until ")
-    assert model.index(row, 1).data(Qt.ItemDataRole.AccessibleTextRole) == "State: running: pre-training"
+    cells = {column.id: model.index(row, number) for number, column in enumerate(model.columns)}
+    texts = [cells[name].data() for name in ("title", "state", "progress")]
+    assert texts == ["at", "running: pre-training", "62 %"]
+    assert cells["time"].data().startswith("2 min 10 s left, until ")
+    assert cells["state"].data(Qt.ItemDataRole.AccessibleTextRole) == "State: running: pre-training"
 
 
 def test_that_the_run_list_tells_runs_of_one_name_apart_by_their_seed(
@@ -372,14 +377,15 @@ def test_that_the_run_list_tells_runs_of_one_name_apart_by_their_seed(
     info = session.submit(demo_study())[0]
     drain(window)
     model = window.runs.model
-    assert model.index(model.row_of(info.id), 0).data() == "at"
+    title = model.column("title")
+    assert model.index(model.row_of(info.id), title).data() == "at"
     again = replace(info, id="at-again", config=info.config.model_copy(update={"seed": 7}))
     session.events.put(RunChanged(again))
     drain(window)
-    assert model.index(model.row_of(info.id), 0).data() == f"at, seed {info.config.seed}"
-    assert model.index(model.row_of("at-again"), 0).data() == "at, seed 7"
-    window.runs.proxy.sort(0)
-    names = [window.runs.proxy.index(row, 0).data() for row in range(window.runs.proxy.rowCount())]
+    assert model.index(model.row_of(info.id), title).data() == f"at, seed {info.config.seed}"
+    assert model.index(model.row_of("at-again"), title).data() == "at, seed 7"
+    model.sort(title)
+    names = [model.index(row, title).data() for row in range(model.rowCount())]
     assert names.index(f"at, seed {info.config.seed}") < names.index("at, seed 7")
 
 
@@ -391,7 +397,8 @@ def test_that_a_study_is_listed_in_the_order_it_is_made_above_older_ones(
     session.open()
     session.submit(demo_study())
     drain(window)
-    names = [window.runs.proxy.index(row, 0).data() for row in range(window.runs.proxy.rowCount())]
+    model = window.runs.model
+    names = [model.index(row, model.column("title")).data() for row in range(model.rowCount())]
     assert names == ["at", "fdm", "at-vanilla", "fdm-neft", "old-at"]
 
 

@@ -27,7 +27,6 @@ from pytestqt.qtbot import QtBot
 
 from cartl_gui import theme, words
 from cartl_gui.commands import COMMANDS, Situation
-from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.failures import FailureWatch
 from cartl_gui.guard import reason_not_to_start
 from cartl_gui.main_window import MainWindow
@@ -43,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 # commands -----------------------------------------------------------------------------------------------
 def test_that_every_command_has_a_deed_and_shortcuts_are_unique(window: MainWindow) -> None:
     for command in COMMANDS:
-        assert command.id in window.do.table or command.id.startswith("page_")
+        assert command.id in window.do.table
         assert command.help.endswith(".")
     keys = [command.shortcut for command in COMMANDS if command.shortcut]
     assert len(keys) == len(set(keys))
@@ -70,17 +69,6 @@ def test_that_nothing_that_needs_a_run_is_enabled_without_one(window: MainWindow
     }
     assert {"new", "open", "run", "demo", "shortcuts"} <= enabled
     assert not Situation().running
-
-
-def test_that_the_pages_of_shortcuts_and_about_list_what_there_is(qtbot: QtBot) -> None:
-    dialog = ShortcutsDialog()
-    qtbot.addWidget(dialog)
-    assert dialog.table.rowCount() == len(COMMANDS)
-    dialog.filter.setText("free the memory")
-    assert sum(not dialog.table.isRowHidden(row) for row in range(dialog.table.rowCount())) == 1
-    about = AboutDialog("1.2.3")
-    qtbot.addWidget(about)
-    assert any("1.2.3" in label.text() for label in about.findChildren(type(about.findChild(QWidget))))
 
 
 def test_that_plots_only_hides_everything_else_and_comes_back(
@@ -386,7 +374,8 @@ def test_that_the_guard_is_imported_without_qt() -> None:
 
 #: Parts of the engine that know neither torch nor files.
 OPEN_MODULES = (
-    "api", "commands", "config", "errors", "events", "insight", "lineage", "query", "report", "results", "statistics",
+    "api", "commands", "config", "credits", "errors", "events", "insight", "lineage", "query", "report", "results",
+    "statistics", "wording",
 )  # fmt: skip
 
 
