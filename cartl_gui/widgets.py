@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QPainter, QWheelEvent
-from PySide6.QtWidgets import QAbstractItemView, QComboBox, QLabel, QSizePolicy, QTableWidget, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QLabel,
+    QSizePolicy,
+    QTableWidget,
+    QToolButton,
+    QWidget,
+)
+
+from cartl_gui import theme
 
 
 class ElidedLabel(QLabel):
@@ -41,6 +51,25 @@ class QuietCombo(QComboBox):
             super().wheelEvent(event)
         else:
             event.ignore()
+
+
+class QuietButton(QToolButton):
+    """A small button with a picture alone; `name` is what screen readers say, and the tooltip unless there is a `tip`."""
+
+    def __init__(self, picture: str, name: str, tip: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._picture = picture
+        self.setIcon(theme.icon(picture))
+        self.setProperty("quiet", True)
+        self.setAccessibleName(name)
+        self.setToolTip(tip or name)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Draw the picture in the colours of a new theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.setIcon(theme.icon(self._picture))
 
 
 class WrappedLabel(QLabel):

@@ -64,12 +64,12 @@ def title_of(place: str) -> str:
     if part != place:
         names[0] = f"earlier {_lower(names[0])}"
     title = ": ".join([names[0], *map(_lower, names[1:])])
-    return title[:1].upper() + title[1:]
+    return _capital(title)
 
 
 def short_titles(places: Sequence[str]) -> dict[str, str]:
     """Titles as narrow as headers need them: the symbol where papers have one, with its stage where two share it."""
-    short = {place: _symbol(place) or title_of(place).rpartition(": ")[2] for place in places}
+    short = {place: _symbol(place) or _capital(title_of(place).rpartition(": ")[2]) for place in places}
     taken = list(short.values())
     return {
         place: title if taken.count(title) == 1 else f"{title}, {_lower(title_of(place).partition(':')[0])}"
@@ -94,6 +94,10 @@ def _keys(part: str) -> tuple[str, ...]:
 def _spec(keys: tuple[str, ...]) -> FieldSpec:
     """The setting at a place; a stage's precision is that of its machine."""
     return spec_of("machine.precision" if keys[1:] == ("precision",) else ".".join(keys))
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
 
 
 def _lower(title: str) -> str:

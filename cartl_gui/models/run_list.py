@@ -1,247 +1,608 @@
-"""The list of runs: table model, filter and the painted progress bar."""
+"""The list of runs and the queue as a table: filtered, sorted and grouped, with one row's work for one run's news."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from PySide6.QtCore import (
     QAbstractTableModel,
+    QMimeData,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
-    QSortFilterProxyModel,
     Qt,
+    QTimer,
+    QUrl,
+    Signal,
 )
-from PySide6.QtGui import QColor, QPainter
-from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtGui import QColor, QFont
 
 from cartl_gui import theme, words
-from engine.config import STAGE_TITLES
+from cartl_gui.models.run_columns import COLUMNS, Column, ListedRun, setting_columns, tip
+from cartl_gui.models.run_groups import (
+    Group,
+    GroupFigures,
+    batches,
+    by_itself,
+    figures_of,
+    group_of,
+    in_order,
+)
 from engine.events import RunInfo, RunState
+from engine.query import Query
 
 Index = QModelIndex | QPersistentModelIndex
-SORT_ROLE = Qt.ItemDataRole.UserRole
+Row = str | Group
+ID_ROLE = Qt.ItemDataRole.UserRole
 PROGRESS_ROLE = Qt.ItemDataRole.UserRole + 1
-ID_ROLE = Qt.ItemDataRole.UserRole + 2
-
-#: Runs of a study that were created within this many seconds of each other were queued at once.
-TOGETHER = 60.0
-HEADERS = ("Run", "State", "Progress", "Clean", "Robust", "Time", "Study", "Attack", "Created")
-NAME, STATE, PROGRESS, CLEAN, ROBUST, TIME, STUDY, ATTACK, CREATED = range(9)
-_RIGHT = {CLEAN, ROBUST}
-
-
-def in_order(runs: list[RunInfo]) -> list[RunInfo]:
-    """Newest study first, and within a study that was queued at once the runs in the order in which they are made."""
-    batches: list[list[RunInfo]] = []
-    for info in sorted(runs, key=lambda info: info.created):
-        last = batches[-1][-1] if batches else None
-        if last is not None and last.study == info.study and info.created - last.created <= TOGETHER:
-            batches[-1].append(info)
-        else:
-            batches.append([info])
-    return [info for batch in reversed(batches) for info in batch]
+TAGS_ROLE = Qt.ItemDataRole.UserRole + 2
+#: What a header cell is about: the group, or None for a run.
+GROUP_ROLE = Qt.ItemDataRole.UserRole + 3
+RUNS_FORMAT = "application/x-cartl-runs"
+#: More separate changes of rows than this are told as one reset.
+FEW = 8
 
 
-def varied_studies(runs: list[RunInfo]) -> set[str]:
-    """The studies that have runs of several seeds, which their names do not tell apart."""
-    seeds: dict[str, set[int]] = {}
-    for info in runs:
-        seeds.setdefault(info.study, set()).add(info.config.seed)
-    return {study for study, found in seeds.items() if len(found) > 1}
+class Standing(NamedTuple):
+    """All that the place of a run's row depends on: while it is the same, the row stays where it is."""
+
+    accepted: bool
+    by_itself: tuple[float, float, float]
+    key: Any
+    group: Group | None
+    archived: bool
 
 
 class RunListModel(QAbstractTableModel):
-    """One row per run, ordered by `in_order`; names have their seed beside them where a study has several."""
+    """One row per run that the filter accepts, and one per group.
+
+    Runs without a chosen order stand by themselves: the running one, those that wait in the order of the queue, then
+    the newest study first. News of a run that stays in its place touches one row; anything else is put in order once
+    per turn of the event loop, however many runs changed.
+    """
+
+    #: A title was typed, or tags: id of the run and its new label.
+    label_edited = Signal(str, object)
+    #: The box of a run was clicked, or its star: id of the run.
+    shown_toggled = Signal(str)
+    #: Waiting runs were dropped: their ids, and the id of the one that they go before, or None.
+    moved = Signal(list, object)
+    #: Rows came, went or changed their places.
+    arranged = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._runs: list[RunInfo] = []
-        self._varied: set[str] = set()
+        self.columns: list[Column] = list(COLUMNS)
+        self.grouping = ""
+        self.sorted_by, self.descending = "", False
+        self.shows_archived = False
+        self._runs: dict[str, ListedRun] = {}
+        self._infos: dict[str, RunInfo] = {}
+        self._query: Query | None = None
+        self._rows: list[Row] = []
+        self._row_of: dict[Row, int] = {}
+        self._standing: dict[str, Standing] = {}
+        self._members: dict[Group, list[ListedRun]] = {}
+        self._figures: dict[Group, GroupFigures] = {}
+        self._closed: set[str] = set()
+        self._matching = 0
+        self._queue: tuple[str, ...] = ()
+        self._is_stale = False
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self.arrange)
 
-    def set_runs(self, runs: list[RunInfo]) -> None:
-        """Show these runs."""
+    # runs -----------------------------------------------------------------------------------------------
+    def set_runs(self, runs: Iterable[RunInfo]) -> None:
+        """List these runs and no others."""
         self.beginResetModel()
-        self._runs, self._varied = in_order(runs), varied_studies(runs)
+        before = self._runs
+        self._infos = {info.id: info for info in runs}
+        self._runs = {}
+        for info in self._infos.values():
+            self._add(info)
+            if info.id in before:
+                self._runs[info.id].shown = before[info.id].shown
+        self._is_stale = True
+        self._set_rows(self._arranged())
         self.endResetModel()
+        self.arranged.emit()
 
     def update_run(self, info: RunInfo) -> None:
-        """Show a newer state of a run, or a new run at the top."""
-        for row, known in enumerate(self._runs):
-            if known.id == info.id:
-                self._runs[row] = info
-                self.dataChanged.emit(self.index(row, 0), self.index(row, len(HEADERS) - 1))
-                return
-        ordered = in_order([*self._runs, info])
-        row = ordered.index(info)
-        self.beginInsertRows(QModelIndex(), row, row)
-        self._runs = ordered
-        self.endInsertRows()
-        if varied_studies(ordered) != self._varied:
-            self._varied = varied_studies(ordered)
-            self.dataChanged.emit(self.index(0, NAME), self.index(len(ordered) - 1, NAME))
+        """Take in a newer state of a run, or a new run."""
+        self._infos[info.id] = info
+        run = self._runs.get(info.id)
+        if run is None:
+            self._add(info)
+            self._is_stale = True
+            self._later.start()
+            return
+        run.follow(info)
+        if self._standing_of(run) == self._standing.get(info.id):
+            self._tell(info.id)
+        else:
+            self._later.start()
 
-    def run_at(self, row: int) -> RunInfo:
-        """The run of a row."""
-        return self._runs[row]
+    def remove_runs(self, run_ids: Iterable[str]) -> None:
+        """Leave runs out, such as those that went to the bin."""
+        for run_id in run_ids:
+            self._runs.pop(run_id, None)
+            self._infos.pop(run_id, None)
+        self._is_stale = True
+        self.arrange()
 
-    def row_of(self, run_id: str) -> int | None:
-        """The row of a run."""
-        return next((row for row, info in enumerate(self._runs) if info.id == run_id), None)
+    def set_queue(self, order: Sequence[str]) -> None:
+        """Say which runs wait, in order."""
+        self._queue = tuple(order)
+        self._is_stale = True
+        self._later.start()
+
+    @property
+    def queue(self) -> tuple[str, ...]:
+        """Ids of the waiting runs in order."""
+        return self._queue
+
+    def runs(self) -> Mapping[str, RunInfo]:
+        """All runs by id, those that are filtered out included."""
+        return self._infos
+
+    def listed(self, run_ids: Iterable[str]) -> list[ListedRun]:
+        """These runs, as far as there are any."""
+        return [self._runs[run_id] for run_id in run_ids if run_id in self._runs]
+
+    def info(self, run_id: str) -> RunInfo | None:
+        """A run by its id."""
+        return self._infos.get(run_id)
 
     def state_of(self, run_id: str) -> RunState | None:
         """The state in which a run is listed, None for an unknown run."""
-        row = self.row_of(run_id)
-        return None if row is None else self._runs[row].state
+        info = self._infos.get(run_id)
+        return None if info is None else info.state
 
+    def matching(self) -> int:
+        """How many runs the filter accepts, those in closed groups included."""
+        return self._matching
+
+    def total(self) -> int:
+        """How many runs there are to filter: without archived ones unless these are asked for."""
+        if self._shows_archived():
+            return len(self._infos)
+        return sum(not info.label.archived for info in self._infos.values())
+
+    def shown_ids(self) -> list[str]:
+        """Ids of the runs whose box is ticked, in the order of the list."""
+        ticked = [run for run in self._runs.values() if run.shown]
+        return [run.info.id for run in sorted(ticked, key=by_itself)]
+
+    def set_shown(self, run_ids: Iterable[str], *, on: bool) -> None:
+        """Tick the boxes of runs, or take the ticks away."""
+        for run in self.listed(run_ids):
+            run.shown = on
+            self._tell(run.info.id)
+        if self.sorted_by == "shown":
+            self._later.start()
+
+    # rows -----------------------------------------------------------------------------------------------
+    def row_of(self, run_id: str) -> int | None:
+        """The row of a run, None if it is not in the list as it is filtered."""
+        if self._later.isActive():
+            self.arrange()
+        return self._row_of.get(run_id)
+
+    def key_at(self, row: int) -> Row:
+        """The id of a row's run, or its group."""
+        return self._rows[row]
+
+    def ids_at(self, rows: Iterable[int]) -> list[str]:
+        """Ids of the runs in these rows; headings have none."""
+        keys = (self._rows[row] for row in sorted(rows) if row < len(self._rows))
+        return [key for key in keys if isinstance(key, str)]
+
+    def accepted_ids(self) -> list[str]:
+        """Ids of the runs in the list, in its order."""
+        return [key for key in self._rows if isinstance(key, str)]
+
+    def column(self, name: str) -> int:
+        """The number of a column by its id, -1 if there is none."""
+        return next((number for number, column in enumerate(self.columns) if column.id == name), -1)
+
+    def set_query(self, query: Query | None) -> None:
+        """Keep the runs that a query chooses; None keeps all."""
+        if query != self._query:
+            self._query = query
+            self.arrange()
+
+    def set_shows_archived(self, on: bool) -> None:
+        """List archived runs too, or leave them out unless the query asks for them."""
+        self.shows_archived = on
+        self.arrange()
+
+    def set_grouping(self, grouping: str) -> None:
+        """Put headings over runs that have something in common: a key of `GROUPINGS`."""
+        self.grouping = grouping
+        self._closed.clear()
+        self.arrange()
+
+    def toggle_group(self, row: int) -> None:
+        """Fold a group or unfold it."""
+        key = self._rows[row]
+        if isinstance(key, Group):
+            self._closed ^= {key.key}
+            self.arrange()
+            self._tell(key)
+
+    def is_folded(self, group: Group) -> bool:
+        """Whether the runs of a group are hidden."""
+        return group.key in self._closed
+
+    def set_setting_columns(self, places: Sequence[str]) -> None:
+        """Show these settings as columns behind the accuracies, in place of those shown before."""
+        wanted = setting_columns(places)
+        start = self.column("robust") + 1
+        old = [column for column in self.columns if column not in COLUMNS]
+        if [column.id for column in old] == [column.id for column in wanted]:
+            return
+        if old:
+            self.beginRemoveColumns(QModelIndex(), start, start + len(old) - 1)
+            del self.columns[start : start + len(old)]
+            self.endRemoveColumns()
+        if wanted:
+            self.beginInsertColumns(QModelIndex(), start, start + len(wanted) - 1)
+            self.columns[start:start] = wanted
+            self.endInsertColumns()
+        if self.sorted_by and self.column(self.sorted_by) < 0:
+            self.sort(-1)
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; -1 is the order that the list has by itself."""
+        self.sorted_by = self.columns[column].id if column >= 0 else ""
+        self.descending = order == Qt.SortOrder.DescendingOrder
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Put rows where they belong now, telling as few changes as there are."""
+        self._later.stop()
+        self._apply(self._arranged())
+        self.arranged.emit()
+
+    # inside: order --------------------------------------------------------------------------------------
+    def _add(self, info: RunInfo) -> None:
+        self._runs[info.id] = ListedRun(info, self._infos)
+
+    def _freshen(self) -> None:
+        """Note what depends on several runs: what was queued together, where seeds vary, places in the queue."""
+        self._is_stale = False
+        starts = batches(self._infos.values())
+        seeds: dict[str, set[int]] = {}
+        for info in self._infos.values():
+            seeds.setdefault(info.study, set()).add(info.config.seed)
+        places = {run_id: number for number, run_id in enumerate(self._queue, start=1)}
+        for run_id, run in self._runs.items():
+            run.batch, run.place = starts[run_id], places.get(run_id)
+            run.many_seeds = len(seeds[run.info.study]) > 1
+
+    def _shows_archived(self) -> bool:
+        return self.shows_archived or (self._query is not None and self._query.asks_for_archived)
+
+    def _accepts(self, run: ListedRun) -> bool:
+        if run.info.label.archived and not self._shows_archived():
+            return False
+        return self._query is None or self._query.accepts(run.searched)
+
+    def _sort_column(self) -> Column | None:
+        number = self.column(self.sorted_by)
+        return self.columns[number] if number >= 0 else None
+
+    def _standing_of(self, run: ListedRun) -> Standing:
+        column = self._sort_column()
+        group = group_of(run, self.grouping, self._infos) if self.grouping else None
+        key = column.key(run) if column is not None else None
+        return Standing(self._accepts(run), by_itself(run), key, group, run.info.label.archived)
+
+    def _arranged(self) -> list[Row]:
+        """The rows as they should be."""
+        if self._is_stale:
+            self._freshen()
+        self._standing = {run_id: self._standing_of(run) for run_id, run in self._runs.items()}
+        accepted = [self._runs[run_id] for run_id, standing in self._standing.items() if standing.accepted]
+        self._matching = len(accepted)
+        ordered = in_order(accepted, self._sort_column(), descending=self.descending)
+        self._members, self._figures = {}, {}
+        if not self.grouping:
+            return [run.info.id for run in ordered]
+        for run in ordered:
+            self._members.setdefault(group_of(run, self.grouping, self._infos), []).append(run)
+        rows: list[Row] = []
+        for group, members in self._members.items():
+            rows.append(group)
+            if group.key not in self._closed:
+                rows += [run.info.id for run in members]
+        return rows
+
+    def _set_rows(self, rows: list[Row]) -> None:
+        self._rows = rows
+        self._row_of = {key: row for row, key in enumerate(rows)}
+
+    def _apply(self, rows: list[Row]) -> None:
+        wanted, had = set(rows), set(self._rows)
+        gone = list(_ranges([row for row, key in enumerate(self._rows) if key not in wanted]))
+        new = list(_ranges([row for row, key in enumerate(rows) if key not in had]))
+        if len(gone) + len(new) > FEW:
+            self.beginResetModel()
+            self._set_rows(rows)
+            self.endResetModel()
+            return
+        for first, last in reversed(gone):
+            self.beginRemoveRows(QModelIndex(), first, last)
+            self._set_rows(self._rows[:first] + self._rows[last + 1 :])
+            self.endRemoveRows()
+        self._reorder([key for key in rows if key in had])
+        for first, last in new:
+            self.beginInsertRows(QModelIndex(), first, last)
+            self._set_rows(self._rows[:first] + rows[first : last + 1] + self._rows[first:])
+            self.endInsertRows()
+        if self._rows:
+            # Titles, places in the queue and means may have changed without their rows moving.
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self._rows) - 1, len(self.columns) - 1))
+
+    def _reorder(self, rows: list[Row]) -> None:
+        if rows == self._rows:
+            return
+        self.layoutAboutToBeChanged.emit()
+        before = self.persistentIndexList()
+        keys = [self._rows[index.row()] for index in before]
+        self._set_rows(rows)
+        after = [
+            self.index(self._row_of[key], index.column()) for key, index in zip(keys, before, strict=True)
+        ]
+        self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
+
+    def _tell(self, key: Row) -> None:
+        """Let the view draw a run's row anew, and its heading."""
+        for changed in (key, self._heading(key)):
+            row = self._row_of.get(changed) if changed is not None else None
+            if row is not None:
+                self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.columns) - 1))
+
+    def _heading(self, key: Row) -> Group | None:
+        if not self.grouping or isinstance(key, Group) or key not in self._runs:
+            return None
+        group = group_of(self._runs[key], self.grouping, self._infos)
+        self._figures.pop(group, None)
+        return group
+
+    # what Qt asks ---------------------------------------------------------------------------------------
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
-        """Number of runs."""
-        return 0 if parent.isValid() else len(self._runs)
+        """Number of rows."""
+        return 0 if parent.isValid() else len(self._rows)
 
-    def columnCount(self, _parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
+    def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """Number of columns."""
-        return len(HEADERS)
+        return 0 if parent.isValid() else len(self.columns)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
         """Titles of the columns."""
-        if orientation != Qt.Orientation.Horizontal:
+        if orientation != Qt.Orientation.Horizontal or section >= len(self.columns):
             return None
+        column = self.columns[section]
         if role == Qt.ItemDataRole.DisplayRole:
-            return HEADERS[section]
+            return column.title
+        if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
+            return column.tip or column.title
+        if role == Qt.ItemDataRole.DecorationRole and not column.title:
+            return theme.icon("star" if column.id == "star" else "eye", theme.scheme().muted)
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignRight if section in _RIGHT else Qt.AlignmentFlag.AlignLeft
+            side = Qt.AlignmentFlag.AlignRight if column.right else Qt.AlignmentFlag.AlignLeft
             return int(side | Qt.AlignmentFlag.AlignVCenter)
         return None
 
     def data(self, index: Index, role: int = 0) -> Any:
         """What a cell shows."""
-        info, column = self._runs[index.row()], index.column()
-        if role == Qt.ItemDataRole.DisplayRole:
-            return self._shown(info, column)
-        if role == SORT_ROLE:
-            return _sort_key(info, column)
-        if role == ID_ROLE:
-            return info.id
-        if role == PROGRESS_ROLE and column == PROGRESS:
-            return info.progress
-        if role == Qt.ItemDataRole.TextAlignmentRole and column in _RIGHT:
+        key, column = self._rows[index.row()], self.columns[index.column()]
+        if role == Qt.ItemDataRole.TextAlignmentRole and column.right:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return _tip(info, column)
-        if role == Qt.ItemDataRole.ForegroundRole and column == STATE:
-            colours = theme.scheme()
-            return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
-        if role == Qt.ItemDataRole.DecorationRole and column == ROBUST and words.doubts([info]):
-            return theme.icon("warning", theme.scheme().warning)
-        if role == Qt.ItemDataRole.AccessibleTextRole:
-            doubts = words.doubts([info]) if column == ROBUST else []
-            return ", ".join([f"{HEADERS[column]}: {self._shown(info, column)}", *doubts])
-        return None
+        if isinstance(key, Group):
+            return self._group_data(key, column, role)
+        run = self._runs.get(key)
+        return None if run is None else _run_data(run, column, role)
 
-    def _shown(self, info: RunInfo, column: int) -> str:
-        text = _text(info, column)
-        return f"{text}, seed {info.config.seed}" if column == NAME and info.study in self._varied else text
-
-
-def _text(info: RunInfo, column: int) -> str:
-    if column == STATE:
-        word = words.STATE_WORDS[info.state]
-        if info.state == "running" and info.stage:
-            return f"{word}: {STAGE_TITLES[info.stage].lower()}"
-        if info.state == "failed" and info.reason:
-            return f"{word}: {info.reason.splitlines()[0]}"
-        return word
-    result = info.result
-    return (
-        info.name,
-        "",
-        f"{100 * info.progress:.0f} %",
-        words.percent(result.clean_accuracy.value) if result else "",
-        words.percent(result.robust_accuracy.value) if result else "",
-        words.ending(info),
-        info.study,
-        result.attack if result else (info.config.attack.title if info.config.attack else ""),
-        words.clock(info.created),
-    )[column]
-
-
-def _sort_key(info: RunInfo, column: int) -> Any:
-    result = info.result
-    return (
-        f"{info.name.lower()} {info.config.seed:010}", words.STATE_WORDS[info.state], info.progress,
-        result.clean_accuracy.value if result else -1.0, result.robust_accuracy.value if result else -1.0,
-        info.seconds, info.study.lower(), _text(info, ATTACK), info.created,
-    )[column]  # fmt: skip
-
-
-def _tip(info: RunInfo, column: int) -> str:
-    if column == STATE and info.reason:
-        return info.reason
-    if column in _RIGHT and info.result:
-        share = info.result.clean_accuracy if column == CLEAN else info.result.robust_accuracy
-        about = (
-            f"{words.interval(share)}, 95 % interval, {info.result.samples:,} images, {info.result.attack}"
-        )
-        return "\n".join([about, *(words.doubts([info]) if column == ROBUST else [])])
-    return f"{info.name}\n{info.id}\n{words.pretraining(info.config)}; {words.transfer(info.config)}"
-
-
-class RunFilter(QSortFilterProxyModel):
-    """Keeps the runs in which every typed word occurs: name, study, state, methods or attack."""
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._words: list[str] = []
-        self.setSortRole(SORT_ROLE)
-
-    def set_text(self, text: str) -> None:
-        """Filter by the words of a text."""
-        self.beginFilterChange()
-        self._words = text.lower().split()
-        self.endFilterChange()
-
-    def filterAcceptsRow(self, row: int, _parent: Index) -> bool:  # noqa: N802
-        """Whether all words occur in the run's description."""
-        model = self.sourceModel()
-        assert isinstance(model, RunListModel)
-        info = model.run_at(row)
-        about = " ".join(
-            (info.name, f"seed {info.config.seed}", info.study, _text(info, STATE), words.pretraining(info.config), words.transfer(info.config),
-             _text(info, ATTACK), info.id)
-        ).lower()  # fmt: skip
-        return all(word in about for word in self._words)
-
-
-class ProgressDelegate(QStyledItemDelegate):
-    """Paints the share that is done as a bar with the cell's text; a cell without a share as any other."""
-
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        """Paint background and bar."""
-        share = index.data(PROGRESS_ROLE)
-        if share is None:
-            super().paint(painter, option, index)
-            return
-        self.initStyleOption(option, index)
-        text, option.text = option.text, ""
-        style = option.widget.style() if option.widget else QApplication.style()
-        style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, option.widget)
-        colours = theme.scheme()
-        frame = option.rect.adjusted(4, 5, -4, -5)
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(colours.border))
-        painter.drawRoundedRect(frame, 3, 3)
-        done = frame.adjusted(0, 0, 0, 0)
-        done.setWidth(round(frame.width() * min(1.0, max(0.0, float(share)))))
-        painter.setBrush(QColor(colours.accent))
-        if done.width() > 1:
-            painter.drawRoundedRect(done, 3, 3)
-        for clip, colour in (
-            (done, colours.on_accent),
-            (frame.adjusted(done.width(), 0, 0, 0), colours.text),
+    def _group_data(self, group: Group, column: Column, role: int) -> Any:
+        if role == GROUP_ROLE:
+            return group
+        if role == Qt.ItemDataRole.FontRole:
+            bold = QFont()
+            bold.setBold(True)
+            return bold if column.id == "title" else None
+        if role == Qt.ItemDataRole.BackgroundRole:
+            return QColor(theme.scheme().grid)
+        if role not in (
+            Qt.ItemDataRole.DisplayRole,
+            Qt.ItemDataRole.ToolTipRole,
+            Qt.ItemDataRole.AccessibleTextRole,
         ):
-            painter.setClipRect(clip)
-            painter.setPen(QColor(colour))
-            painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, text)
-        painter.restore()
+            return None
+        figures = self.figures(group)
+        about = f"mean of {words.count(figures.measured, 'finished run')}"
+        text = {
+            "title": f"{'▸' if group.key in self._closed else '▾'} {group.title}, {words.count(figures.count, 'run')}",
+            "state": figures.states,
+            "clean": words.percent(figures.clean) if math.isfinite(figures.clean) else "",
+            "robust": words.percent(figures.robust) if math.isfinite(figures.robust) else "",
+        }.get(column.id, "")
+        if role == Qt.ItemDataRole.DisplayRole:
+            return text
+        if column.id in ("clean", "robust") and text:
+            return f"{column.title}: {text}, {about}"
+        if role == Qt.ItemDataRole.AccessibleTextRole and column.id == "title":
+            folded = "folded" if group.key in self._closed else "unfolded"
+            return f"Group {group.title}, {words.count(figures.count, 'run')}, {folded}"
+        return f"{column.title}: {text}" if text else None
+
+    def figures(self, group: Group) -> GroupFigures:
+        """Count and means of a group."""
+        if group not in self._figures:
+            self._figures[group] = figures_of(self._members.get(group, []))
+        return self._figures[group]
+
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        """Runs can be chosen, dragged, ticked and named; headings only be reached."""
+        if not index.isValid():
+            return Qt.ItemFlag.ItemIsDropEnabled
+        key, column = self._rows[index.row()], self.columns[index.column()]
+        if isinstance(key, Group):
+            return Qt.ItemFlag.ItemIsEnabled
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
+        if column.id in ("title", "tags"):
+            flags |= Qt.ItemFlag.ItemIsEditable
+        return flags | Qt.ItemFlag.ItemIsUserCheckable if column.id == "shown" else flags
+
+    def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802
+        """Take in a typed title or tags, or a clicked box; the label itself changes by `label_edited`."""
+        key, column = self._rows[index.row()], self.columns[index.column()]
+        info = self._infos.get(key) if isinstance(key, str) else None
+        if info is None:
+            return False
+        if column.id == "shown" and role == Qt.ItemDataRole.CheckStateRole:
+            self.shown_toggled.emit(info.id)
+            return True
+        if role != Qt.ItemDataRole.EditRole:
+            return False
+        if column.id == "tags":
+            label = replace(info.label, tags=tags_of(str(value)))
+        else:
+            title = " ".join(str(value).split())
+            label = replace(info.label, title="" if title == info.name else title)
+        if label != info.label:
+            self.label_edited.emit(info.id, label)
+        return True
+
+    # dragging -------------------------------------------------------------------------------------------
+    def supportedDragActions(self) -> Qt.DropAction:  # noqa: N802
+        """Runs move in the queue, and are copied elsewhere."""
+        return Qt.DropAction.MoveAction | Qt.DropAction.CopyAction
+
+    def supportedDropActions(self) -> Qt.DropAction:  # noqa: N802
+        """Waiting runs move."""
+        return Qt.DropAction.MoveAction
+
+    def mimeTypes(self) -> list[str]:  # noqa: N802
+        """Runs."""
+        return [RUNS_FORMAT]
+
+    def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:  # noqa: N802
+        """The ids of runs for the queue, and their settings files for whoever takes files."""
+        run_ids = self.ids_at({index.row() for index in indexes})
+        data = QMimeData()
+        data.setData(RUNS_FORMAT, "\n".join(run_ids).encode())
+        data.setUrls([QUrl.fromLocalFile(f"{self._infos[run_id].path}/config.toml") for run_id in run_ids])
+        return data
+
+    def can_move(self) -> bool:
+        """Whether rows stand in the order of the queue, so that dropping says where a run goes."""
+        return not (self.sorted_by or self.grouping)
+
+    def canDropMimeData(  # noqa: N802
+        self, data: QMimeData, _action: Qt.DropAction, row: int, _column: int, parent: Index
+    ) -> bool:
+        """Waiting runs may be dropped among those that wait."""
+        if not data.hasFormat(RUNS_FORMAT) or not self.can_move():
+            return False
+        return self._drop_row(row, parent) is not None and not set(self._queue).isdisjoint(_dropped(data))
+
+    def dropMimeData(  # noqa: N802
+        self, data: QMimeData, action: Qt.DropAction, row: int, column: int, parent: Index
+    ) -> bool:
+        """Ask for the dropped runs to be moved in the queue; the rows follow when the queue has changed."""
+        if self.canDropMimeData(data, action, row, column, parent):
+            dropped = _dropped(data)
+            behind = self.ids_at(range(self._drop_row(row, parent) or 0, len(self._rows)))
+            before = next((key for key in behind if key in self._queue and key not in dropped), None)
+            self.moved.emit([run_id for run_id in self._queue if run_id in dropped], before)
+        return False
+
+    def _drop_row(self, row: int, parent: Index) -> int | None:
+        """The row before which something is dropped, None where no waiting run is near."""
+        row = parent.row() if parent.isValid() else row
+        waiting = [self._row_of[run_id] for run_id in self._queue if run_id in self._row_of]
+        return row if waiting and min(waiting) <= row <= max(waiting) + 1 else None
+
+
+def tags_of(text: str) -> tuple[str, ...]:
+    """The tags in a typed text: words between commas or blanks, sorted, none twice."""
+    return tuple(sorted(dict.fromkeys(text.replace(",", " ").split()), key=str.casefold))
+
+
+def _dropped(data: QMimeData) -> set[str]:
+    return set(bytes(data.data(RUNS_FORMAT).data()).decode().split("\n"))
+
+
+def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each stretch of neighbouring numbers."""
+    start = 0
+    for position in range(1, len(rows) + 1):
+        if position == len(rows) or rows[position] != rows[position - 1] + 1:
+            yield rows[start], rows[position - 1]
+            start = position
+
+
+def _run_data(run: ListedRun, column: Column, role: int) -> Any:
+    info, name = run.info, column.id
+    if role == Qt.ItemDataRole.DisplayRole:
+        return column.text(run)
+    if role == Qt.ItemDataRole.EditRole:
+        return info.title if name == "title" else " ".join(info.label.tags)
+    if role == ID_ROLE:
+        return info.id
+    if role == PROGRESS_ROLE and name == "progress":
+        return info.progress
+    if role == TAGS_ROLE and name == "tags":
+        return info.label.tags
+    if role == Qt.ItemDataRole.CheckStateRole and name == "shown":
+        return Qt.CheckState.Checked if run.shown else Qt.CheckState.Unchecked
+    if role == Qt.ItemDataRole.ToolTipRole:
+        return tip(run, name)
+    if role == Qt.ItemDataRole.ForegroundRole:
+        return _colour(info, name)
+    if role == Qt.ItemDataRole.DecorationRole:
+        return _picture(info, name)
+    if role == Qt.ItemDataRole.AccessibleTextRole:
+        return _spoken(run, column)
+    return None
+
+
+def _colour(info: RunInfo, name: str) -> QColor | None:
+    colours = theme.scheme()
+    if info.label.archived:
+        return QColor(colours.muted)
+    if name == "state":
+        return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
+    return None
+
+
+def _picture(info: RunInfo, name: str) -> Any:
+    colours = theme.scheme()
+    if name == "star":
+        return (
+            theme.icon("star-full", colours.warning)
+            if info.label.star
+            else theme.icon("star", colours.neutral)
+        )
+    if name == "robust" and words.doubts([info]):
+        return theme.icon("warning", colours.warning)
+    return None
+
+
+def _spoken(run: ListedRun, column: Column) -> str:
+    """What a screen reader says of a cell."""
+    info = run.info
+    if column.id == "star":
+        return "Star" if info.label.star else "No star"
+    if column.id == "shown":
+        return "Drawn beside others" if run.shown else "Not drawn beside others"
+    doubts = words.doubts([info]) if column.id == "robust" else []
+    archived = ["archived"] if column.id == "title" and info.label.archived else []
+    return ", ".join([f"{column.tip or column.title}: {column.text(run) or 'none'}", *doubts, *archived])

@@ -1,102 +1,229 @@
-"""The dock below the plots: the list of runs with its filter and context menu."""
+"""The dock below the plots: the list of runs and the queue, with what can be done to the selected ones."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelection, QModelIndex, QPoint, Qt, Signal
-from PySide6.QtGui import QAction, QKeyEvent
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QAction, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QAbstractItemView,
+    QFrame,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
-    QLineEdit,
     QMenu,
-    QTableView,
+    QPushButton,
+    QStackedWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from cartl_gui import words
-from cartl_gui.models.run_list import ID_ROLE, PROGRESS, ProgressDelegate, RunFilter, RunListModel
-from engine.events import RunInfo
+from cartl_gui.models.run_columns import COLUMNS, differing
+from cartl_gui.models.run_edits import RunEdits
+from cartl_gui.models.run_groups import GROUPINGS
+from cartl_gui.models.run_list import RunListModel
+from cartl_gui.pages.runs_bin import BinView
+from cartl_gui.pages.runs_filter import QueryField, QueryHelp
+from cartl_gui.pages.runs_table import RunDelegate, RunTable
+from cartl_gui.widgets import ElidedLabel, QuietButton, QuietCombo, WrappedLabel
+from engine.events import QueueChanged, RunInfo, RunLabel, RunsBinned
+
+#: Version of what `RunsPanel.state` writes.
+_STATE_VERSION = 1
+#: Milliseconds for which what can be undone is offered below the list.
+OFFER_MS = 15_000
+#: Milliseconds between two parts of a longer task, so that the window gets its turn, and how many runs are one part.
+_PART_MS, _PART = 0, 20
+#: Milliseconds without a change of the selection after which the columns of settings follow it.
+_SETTLED_MS = 150
 
 
-class RunTable(QTableView):
-    """A table whose rows are opened with Return."""
+class MessageBar(QFrame):
+    """One sentence and what can be done about it, across the list."""
 
-    opened = Signal()
+    dismissed = Signal()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Open the selected run with Return."""
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
-            self.opened.emit()
-        else:
-            super().keyPressEvent(event)
+    def __init__(self, texts: Sequence[str], slots: Sequence[Callable[[], object]], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setProperty("warning", True)
+        self._text = ElidedLabel()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(10, 3, 6, 3)
+        row.addWidget(self._text, 1)
+        self.buttons = [QPushButton(text) for text in texts]
+        for button, slot in zip(self.buttons, slots, strict=True):
+            button.clicked.connect(slot)
+            button.clicked.connect(self.hide)
+            row.addWidget(button)
+        self.hide()
+
+    def say(self, text: str) -> None:
+        """Show a sentence."""
+        self._text.setText(text)
+        self._text.setToolTip(text)
+        self.setAccessibleName(text)
+        self.show()
+
+    def text(self) -> str:
+        """The sentence that is shown."""
+        return self._text.text()
 
 
 class RunsPanel(QWidget):
-    """Runs of the workspace, newest first."""
+    """Runs of the workspace and the queue.
 
+    It asks for changes by its own signals and those of `edits`, and shows what comes back through `update_run`,
+    `runs_binned` and `set_queue`.
+    """
+
+    #: One run is selected, alone.
     run_selected = Signal(str)
     run_opened = Signal(str)
+    #: Ids of all selected runs, in the order of the list.
+    selection_changed = Signal(list)
+    #: Ids of the runs that are drawn beside others.
+    shown_changed = Signal(list)
+    empty_bin_asked = Signal()
+    #: Ids of waiting runs, and the one that they go before, or None.
+    move_asked = Signal(list, object)
+    #: Ids of interrupted runs to go on with; the queue goes on too.
+    go_on_asked = Signal(list)
+    notes_asked = Signal()
+    demo_asked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.model = RunListModel(self)
-        self.proxy = RunFilter(self)
-        self.proxy.setSourceModel(self.model)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("Filter by name, study, state, method or attack")
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setAccessibleName("Filter runs")
-        self.filter.textChanged.connect(self._narrow)
+        self.edits = RunEdits(self.model, self)
+        self.table = RunTable(self.model)
+        self.table.setItemDelegate(RunDelegate(self.known_tags, self.table))
+        self.bin = BinView()
+        self._can_write = True
+        self._menu: QMenu | None = None
+        self._binned: dict[str, RunInfo] = {}
+        self._interrupted: list[str] = []
+        self._chosen: list[str] = []
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.timeout.connect(self._show_settings)
+        self._build()
+        self._connect()
+        self._count()
+
+    # building -------------------------------------------------------------------------------------------
+    def _build(self) -> None:
+        self.filter = QueryField(self._all_runs)
+        self.reason = WrappedLabel("error")
+        self.reason.hide()
+        self.help = QuietButton("help", "Examples of filters")
         self._amount = QLabel()
         self._amount.setProperty("role", "muted")
-        self.table = RunTable()
-        self.table.setModel(self.proxy)
-        self.table.setAccessibleName("Runs")
-        self.table.setItemDelegateForColumn(PROGRESS, ProgressDelegate(self.table))
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setShowGrid(False)
-        self.table.setWordWrap(False)
-        self.table.setTabKeyNavigation(False)
-        self.table.setAlternatingRowColors(True)
-        self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.table.customContextMenuRequested.connect(self._menu_asked)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(26)
-        header = self.table.horizontalHeader()
-        header.setHighlightSections(False)
-        header.setStretchLastSection(True)
-        header.setSectionsMovable(True)
-        for column, width in enumerate((210, 150, 110, 70, 84, 190, 116, 200, 110)):
-            header.resizeSection(column, width)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        self.table.setSortingEnabled(True)
-        self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
-        self.table.selectionModel().selectionChanged.connect(self._selected)
-        self.table.doubleClicked.connect(self._opened)
-        self.table.opened.connect(self._open_current)
-        self._empty = QLabel(
-            "Runs will be listed here with their state, progress and expected end.", self.table
-        )
-        self._empty.setProperty("role", "muted")
-        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        centre = QVBoxLayout(self.table.viewport())
-        centre.addWidget(self._empty)
-        row = QHBoxLayout()
-        row.addWidget(self.filter, 1)
-        row.addWidget(self._amount)
-        column_layout = QVBoxLayout(self)
-        column_layout.setContentsMargins(8, 4, 8, 6)
-        column_layout.setSpacing(4)
-        column_layout.addLayout(row)
-        column_layout.addWidget(self.table, 1)
+        self.grouping = QuietCombo()
+        self.grouping.setAccessibleName("Group runs")
+        self.grouping.setToolTip("Put headings over runs that have something in common")
+        for key, title in GROUPINGS.items():
+            self.grouping.addItem(title, key)
+        self.queue_buttons = {
+            "first": QuietButton("first", "First in the queue"),
+            "up": QuietButton("up", "Earlier in the queue", "Earlier in the queue (Alt+Up)"),
+            "down": QuietButton("down", "Later in the queue", "Later in the queue (Alt+Down)"),
+            "last": QuietButton("last", "Last in the queue"),
+        }
+        for button in self.queue_buttons.values():
+            button.hide()
+        self.options = QuietButton("more", "Options of the list")
+        self.options.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.options.setMenu(self._options_menu())
+        self.go_on = MessageBar(("Go on", "Not now"), (self._go_on, lambda: None), self)
+        self.offer = MessageBar(("Undo", "Close"), (self.edits.stack.undo, lambda: None), self)
+        self._offer_ends = QTimer(self)
+        self._offer_ends.setSingleShot(True)
+        self._offer_ends.setInterval(OFFER_MS)
+        self._build_empty()
+        self._line = QWidget()
+        line = QHBoxLayout(self._line)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self.filter, 1)
+        for widget in (self.help, self._amount, self.grouping, *self.queue_buttons.values(), self.options):
+            line.addWidget(widget)
+        self.stack = QStackedWidget()
+        self.stack.addWidget(self.table)
+        self.stack.addWidget(self.bin)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 4, 8, 6)
+        column.setSpacing(4)
+        for widget in (self.go_on, self._line, self.reason):
+            column.addWidget(widget)
+        column.addWidget(self.stack, 1)
+        column.addWidget(self.offer)
         self.setMinimumHeight(120)
-        self._menu: QMenu | None = None
-        self._count()
+
+    def _build_empty(self) -> None:
+        """What stands in place of rows: nothing was run yet, or nothing passes the filter."""
+        self._empty = QWidget(self.table.viewport())
+        self._empty_text = QLabel()
+        self._empty_text.setProperty("role", "muted")
+        self._empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._empty_button = QPushButton()
+        inner = QVBoxLayout(self._empty)
+        inner.setSpacing(8)
+        inner.addWidget(self._empty_text)
+        inner.addWidget(self._empty_button, 0, Qt.AlignmentFlag.AlignHCenter)
+        centre = QVBoxLayout(self.table.viewport())
+        centre.setContentsMargins(4, 4, 4, 4)
+        centre.addWidget(self._empty, 0, Qt.AlignmentFlag.AlignCenter)
+
+    def _options_menu(self) -> QMenu:
+        menu = QMenu(self)
+        self.differing = menu.addAction("&Differing settings as columns")
+        self.differing.setCheckable(True)
+        self.archived = menu.addAction("Show &archived runs")
+        self.archived.setCheckable(True)
+        menu.addSeparator()
+        menu.addMenu(self.table.column_menu(self))
+        self.own_order = menu.addAction("&Order of the queue")
+        menu.addSeparator()
+        self.show_bin = menu.addAction("Show the &bin")
+        return menu
+
+    def _connect(self) -> None:
+        model, table = self.model, self.table
+        self.filter.query_changed.connect(model.set_query)
+        self.filter.reason_changed.connect(self._show_reason)
+        self.help.clicked.connect(self._show_help)
+        self.grouping.currentIndexChanged.connect(self._group)
+        self.differing.toggled.connect(self._settle)
+        self.archived.toggled.connect(model.set_shows_archived)
+        self.own_order.triggered.connect(self._put_in_own_order)
+        self.show_bin.triggered.connect(self._open_bin)
+        for button, slot in zip(
+            self.queue_buttons.values(),
+            (self.move_first, self.move_up, self.move_down, self.move_last),
+            strict=True,
+        ):
+            button.clicked.connect(slot)
+        model.arranged.connect(self._count)
+        model.arranged.connect(self._settle)
+        model.label_edited.connect(self._label_edited)
+        model.shown_toggled.connect(self._toggle_one)
+        model.moved.connect(self.move_asked)
+        table.chosen.connect(self._selected)
+        table.opened.connect(self._open_current)
+        table.star_clicked.connect(self._star_one)
+        table.customContextMenuRequested.connect(self._menu_asked)
+        self.edits.offered.connect(self._offer)
+        self.edits.stack.indexChanged.connect(self.offer.hide)
+        self._offer_ends.timeout.connect(self.offer.hide)
+        self._empty_button.clicked.connect(self._help_out)
+        self.bin.restore_asked.connect(self.edits.restore_asked)
+        self.bin.empty_asked.connect(self.empty_bin_asked)
+        self.bin.left.connect(self.close_bin)
+        for keys, slot in (("Ctrl+Z", self.edits.stack.undo), ("Ctrl+Y", self.edits.stack.redo)):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(slot)
 
     def set_menu_actions(self, actions: list[QAction | None]) -> None:
         """Fill the context menu; None is a separating line."""
@@ -107,60 +234,309 @@ class RunsPanel(QWidget):
             else:
                 self._menu.addAction(action)
 
-    def set_runs(self, runs: list[RunInfo]) -> None:
-        """List these runs, keeping the selection."""
-        chosen = self.selected()
+    def set_can_write(self, on: bool) -> None:
+        """Whether runs may be changed, or only looked at because another program holds the workspace."""
+        self._can_write = on
+        self.bin.set_can_write(on)
+        self.table.setDragEnabled(on)
+        self._update_queue_buttons()
+
+    # what the engine says -------------------------------------------------------------------------------
+    def set_runs(self, runs: Iterable[RunInfo], binned: Iterable[RunInfo] = ()) -> None:
+        """List these runs, keeping the selection; `binned` are in the bin."""
+        self._binned = {info.id: info for info in binned}
         self.model.set_runs(runs)
-        if chosen:
-            self.select(chosen)
+        self.bin.set_runs(self._binned.values())
         self._count()
 
     def update_run(self, info: RunInfo) -> None:
-        """Show a newer state of a run."""
+        """Show a newer state of a run, a new run, or one that came back from the bin."""
+        if self._binned.pop(info.id, None) is not None:
+            self.bin.set_runs(self._binned.values())
+            self._count()
         self.model.update_run(info)
+
+    def runs_binned(self, event: RunsBinned) -> None:
+        """Take runs out of the list that went to the bin, and offer to bring them back."""
+        run_ids = [info.id for info in event.runs]
+        self._binned |= {info.id: info for info in event.runs}
+        self.model.remove_runs(run_ids)
+        self.bin.set_runs(self._binned.values())
+        self.edits.note_binned(run_ids)
         self._count()
 
+    def bin_emptied(self) -> None:
+        """Show that the bin is empty."""
+        self._binned.clear()
+        self.bin.set_runs(())
+        self.edits.note_emptied()
+        self._count()
+
+    def set_queue(self, event: QueueChanged) -> None:
+        """Show the waiting runs in their order."""
+        self.model.set_queue(event.order)
+        for button in self.queue_buttons.values():
+            button.setVisible(bool(event.order))
+        self._update_queue_buttons()
+
+    def offer_to_go_on(self, interrupted: Sequence[str], waiting: int) -> None:
+        """Say at the start that runs were interrupted or wait, and offer to go on with them."""
+        self._interrupted = list(interrupted)
+        parts = []
+        if interrupted:
+            parts.append(f"{words.count(len(interrupted), 'run')} {_were(len(interrupted))} interrupted")
+        if waiting:
+            parts.append(f"{waiting if interrupted else words.count(waiting, 'run')} {_are(waiting)} waiting")
+        if parts:
+            self.go_on.say(f"{words.listed(parts)}.")
+
+    # selection ------------------------------------------------------------------------------------------
     def select(self, run_id: str) -> None:
-        """Select a run."""
-        row = self.model.row_of(run_id)
-        if row is None:
-            return
-        index = self.proxy.mapFromSource(self.model.index(row, 0))
-        if index.isValid() and index.row() != self.table.currentIndex().row():
-            self.table.selectRow(index.row())
-            self.table.setCurrentIndex(index)
-            self.table.scrollTo(index)
+        """Select a run and no other."""
+        if self.selected_ids() != [run_id] and self.model.row_of(run_id) is not None:
+            self.table.select([run_id])
 
     def selected(self) -> str:
-        """Id of the selected run, empty if there is none."""
-        rows = self.table.selectionModel().selectedRows()
-        return str(rows[0].data(ID_ROLE)) if rows else ""
+        """Id of the selected run, of several that at which the keyboard is; empty if there is none."""
+        return self.table.current_id()
 
-    def _selected(self, _now: QItemSelection, _before: QItemSelection) -> None:
-        run_id = self.selected()
-        if run_id:
-            self.run_selected.emit(run_id)
+    def selected_ids(self) -> list[str]:
+        """Ids of all selected runs, in the order of the list."""
+        return self.table.selected_ids()
 
-    def _opened(self, index: QModelIndex) -> None:
-        self.run_opened.emit(str(index.data(ID_ROLE)))
+    def selected_infos(self) -> list[RunInfo]:
+        """The selected runs."""
+        return [run.info for run in self.model.listed(self.selected_ids())]
+
+    def _selected(self) -> None:
+        chosen = self.selected_ids()
+        if chosen == self._chosen:
+            return
+        self._chosen = chosen
+        self._update_queue_buttons()
+        self._settle()
+        self.selection_changed.emit(chosen)
+        if len(chosen) == 1:
+            self.run_selected.emit(chosen[0])
 
     def _open_current(self) -> None:
-        self._opened(self.table.currentIndex())
+        if run_id := self.selected():
+            self.run_opened.emit(run_id)
 
-    def _narrow(self, text: str) -> None:
-        self.proxy.set_text(text)
-        self._count()
+    # what is done to the selected runs ------------------------------------------------------------------
+    def rename(self) -> None:
+        """Type another title for the run at which the keyboard is."""
+        self._edit("title")
+
+    def edit_tags(self) -> None:
+        """Type tags; what is added or taken away goes for all selected runs."""
+        self._edit("tags")
+
+    def edit_notes(self) -> None:
+        """Write notes, which the panel of the selected run has a field for."""
+        self.notes_asked.emit()
+
+    def toggle_star(self) -> None:
+        """Give the selected runs a star, or take it away."""
+        if self._can_write:
+            self.edits.star(self.selected_ids())
+
+    def toggle_archived(self) -> None:
+        """Archive the selected runs, or list them again."""
+        if self._can_write:
+            self.edits.archive(self.selected_ids())
+
+    def move_to_bin(self) -> None:
+        """Move the selected runs to the bin."""
+        if self._can_write:
+            self.edits.move_to_bin(self.selected_ids())
+
+    def toggle_shown(self) -> None:
+        """Draw the selected runs beside others, or draw them no more."""
+        chosen = self.selected_ids()
+        drawn = set(self.model.shown_ids())
+        self.set_shown(chosen, on=not drawn.issuperset(chosen))
+
+    def set_shown(self, run_ids: Iterable[str], *, on: bool) -> None:
+        """Draw runs beside others, or draw them no more."""
+        self.model.set_shown(run_ids, on=on)
+        self.shown_changed.emit(self.model.shown_ids())
+
+    def shown_ids(self) -> list[str]:
+        """Ids of the runs that are drawn beside others."""
+        return self.model.shown_ids()
+
+    def move_first(self) -> None:
+        """Put the selected waiting runs first in the queue."""
+        self._move(lambda others, _first: 0)
+
+    def move_up(self) -> None:
+        """Put the selected waiting runs one place earlier in the queue."""
+        self._move(lambda others, first: max(0, first - 1))
+
+    def move_down(self) -> None:
+        """Put the selected waiting runs one place later in the queue."""
+        self._move(lambda others, first: first + 1)
+
+    def move_last(self) -> None:
+        """Put the selected waiting runs last in the queue."""
+        self._move(lambda others, _first: len(others))
+
+    def _move(self, place: Callable[[list[str], int], int]) -> None:
+        """Move what is selected to a place among the other waiting runs; `place` gets these and the place it has."""
+        queue, chosen = self.model.queue, self._waiting()
+        if not chosen or not self._can_write:
+            return
+        others = [run_id for run_id in queue if run_id not in chosen]
+        number = place(others, queue.index(chosen[0]))
+        self.move_asked.emit(chosen, others[number] if number < len(others) else None)
+
+    def _waiting(self) -> list[str]:
+        chosen = set(self.selected_ids())
+        return [run_id for run_id in self.model.queue if run_id in chosen]
+
+    def _update_queue_buttons(self) -> None:
+        waiting, queue = self._waiting(), list(self.model.queue)
+        can_rise = bool(waiting) and self._can_write and queue[: len(waiting)] != waiting
+        can_sink = bool(waiting) and self._can_write and queue[-len(waiting) :] != waiting
+        for name, button in self.queue_buttons.items():
+            button.setEnabled(can_rise if name in ("first", "up") else can_sink)
+
+    def _edit(self, column: str) -> None:
+        if self._can_write and (run_id := self.selected()):
+            self.table.edit_cell(run_id, column)
+
+    def _label_edited(self, run_id: str, label: RunLabel) -> None:
+        info = self.model.info(run_id)
+        if info is not None and label.tags != info.label.tags:
+            self.edits.change_tags(self.selected_ids(), run_id, label.tags)
+        else:
+            self.edits.change(run_id, label)
+
+    def _star_one(self, run_id: str) -> None:
+        if self._can_write:
+            self.edits.star([run_id])
+
+    def _toggle_one(self, run_id: str) -> None:
+        self.set_shown([run_id], on=run_id not in self.model.shown_ids())
+
+    def _go_on(self) -> None:
+        self.go_on_asked.emit(self._interrupted)
+
+    # filter, groups and columns -------------------------------------------------------------------------
+    def known_tags(self) -> list[str]:
+        """Every tag that a run has."""
+        return sorted({tag for info in self._all_runs() for tag in info.label.tags}, key=str.casefold)
+
+    def _all_runs(self) -> Iterable[RunInfo]:
+        return self.model.runs().values()
+
+    def _show_reason(self, reason: str) -> None:
+        self.reason.setText(reason)
+        self.reason.setVisible(bool(reason))
+
+    def _show_help(self) -> None:
+        popup = QueryHelp(self)
+        popup.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        popup.chosen.connect(self.filter.setText)
+        popup.show_below(self.help)
+
+    def _group(self) -> None:
+        self.model.set_grouping(str(self.grouping.currentData()))
+
+    def _put_in_own_order(self) -> None:
+        self.table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+
+    def _settle(self) -> None:
+        """Let the columns of settings follow the selection once it rests."""
+        if len(self._chosen) > 1 or self.differing.isChecked() or len(self.model.columns) > len(COLUMNS):
+            self._settled.start(_SETTLED_MS)
+
+    def _show_settings(self) -> None:
+        """Show as columns in which settings the selected runs differ, or all that are listed."""
+        run_ids = self._chosen if len(self._chosen) > 1 else self.model.accepted_ids()
+        if len(self._chosen) < 2 and not self.differing.isChecked():
+            run_ids = []
+        runs = self.model.listed(run_ids)
+        unread = [run for run in runs if not run.has_settings]
+        for run in unread[:_PART]:
+            run.settings  # noqa: B018 - put together and kept
+        if len(unread) > _PART:
+            self._settled.start(_PART_MS)
+        else:
+            self.model.set_setting_columns(differing(runs))
+
+    # bin and bars ---------------------------------------------------------------------------------------
+    def _open_bin(self) -> None:
+        self.stack.setCurrentWidget(self.bin)
+        self._line.hide()
+        self.bin.table.setFocus()
+
+    def close_bin(self) -> None:
+        """Show the runs again instead of the bin."""
+        self.stack.setCurrentWidget(self.table)
+        self._line.show()
+
+    def _offer(self, text: str) -> None:
+        self.offer.say(text)
+        self._offer_ends.start()
 
     def _count(self) -> None:
-        total, shown = self.model.rowCount(), self.proxy.rowCount()
-        self._amount.setText(words.count(total, "run") if shown == total else f"{shown} of {total:,} runs")
+        total, shown = self.model.total(), self.model.matching()
+        self._amount.setText(words.count(total, "run") if shown == total else f"{shown:,} of {total:,} runs")
+        self.show_bin.setText(f"Show the &bin ({len(self._binned):,})" if self._binned else "Show the &bin")
         self._empty.setVisible(shown == 0)
-        self._empty.setText(
-            "No run has all of these words."
-            if total
-            else "Runs will be listed here with their state, progress and expected end."
+        self._empty_text.setText(
+            "No run fits this filter." if total else "Runs will be listed here with their state and progress."
         )
+        self._empty_button.setText("Clear filter" if total else "Try the demo")
+        self._empty_button.setEnabled(bool(total) or self._can_write)
+
+    def _help_out(self) -> None:
+        if self.model.total():
+            self.filter.clear()
+        else:
+            self.demo_asked.emit()
 
     def _menu_asked(self, position: QPoint) -> None:
         if self._menu is not None and self.selected():
             self._menu.popup(self.table.viewport().mapToGlobal(position))
+
+    # what is kept between starts ------------------------------------------------------------------------
+    def state(self) -> bytes:
+        """Columns, order, grouping and options, to be kept between starts."""
+        return json.dumps(
+            {
+                "version": _STATE_VERSION,
+                "columns": self.table.layout_of_columns(),
+                "sorted_by": self.model.sorted_by,
+                "descending": self.model.descending,
+                "grouping": self.model.grouping,
+                "archived": self.model.shows_archived,
+                "differing": self.differing.isChecked(),
+            }
+        ).encode()
+
+    def restore(self, state: bytes) -> bool:
+        """Take up what `state` gave; False where it is of another version or cannot be read."""
+        try:
+            kept = json.loads(state)
+            if kept["version"] != _STATE_VERSION:
+                return False
+            self.table.lay_out_columns(kept["columns"])
+            order = Qt.SortOrder.DescendingOrder if kept["descending"] else Qt.SortOrder.AscendingOrder
+            self.table.sortByColumn(self.model.column(kept["sorted_by"]), order)
+            self.grouping.setCurrentIndex(max(0, self.grouping.findData(kept["grouping"])))
+            self.archived.setChecked(bool(kept["archived"]))
+            self.differing.setChecked(bool(kept["differing"]))
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
