@@ -31,7 +31,7 @@ from engine.config import (
 )
 from engine.control import RunControl
 from engine.desk import Desk
-from engine.errors import CheckpointError, StoreError
+from engine.errors import StoreError
 from engine.events import (
     BinEmptied,
     EngineEvent,
@@ -63,6 +63,9 @@ if TYPE_CHECKING:
 #: Names of requests that a caller tells apart by their `RequestFailed`.
 RECOGNISING, IMPORTING = "recognise the checkpoint", "import the checkpoint"
 INSPECTING, ATTACKING_EXAMPLES = "inspect the network", "attack the examples"
+EXPORTING_WEIGHTS, EXPORTING_TABLES = "export the weights", "export the tables"
+EXPORTING_RUN, IMPORTING_RUN = "export the run", "take in the run"
+WRITING_REPORT = "write the report"
 ESTIMATING = "estimate the study"
 MOVING, RESUMING = "move the runs", "resume the run"
 LABELLING = "label the run"
@@ -255,6 +258,14 @@ class Session:
         self._worker.enqueue([info.id for info in waiting])
         return waiting
 
+    def kept_queue(self) -> tuple[str, ...]:
+        """Ids of the runs in the queue that is kept for the next window, the running one first.
+
+        Raises:
+            DamagedFileError: the file cannot be read.
+        """
+        return self._workspace.queue()
+
     def move(self, run_ids: Sequence[str], before: str | None) -> None:
         """Put waiting runs before another, at the end if None; answers with `QueueChanged` or `RequestFailed`.
 
@@ -424,18 +435,18 @@ class Session:
         self._desk.read(IMPORTING, write)
 
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> None:
-        """Write the weights after a training stage as .safetensors or .pt; their SHA-256 goes beside them."""
+        """Write the weights after a training stage as .safetensors or .pt, with where they come from.
+
+        Run, stage, settings and hashes go into the file; settings and the file's SHA-256 beside it too.
+        """
 
         def export() -> EngineEvent:
-            from engine.store.checkpoints import load_weights, save_weights
+            from engine.store.exported_weights import export_weights
 
-            source = self._workspace.folder(run_id).weights_path(stage)
-            if not source.exists():
-                raise CheckpointError(f"there are no weights yet: the {stage} of this run has not finished")
-            save_weights(destination, *load_weights(source))
+            export_weights(self._workspace.folder(run_id), stage, destination)
             return Exported(str(destination))
 
-        self._desk.read("export the weights", export)
+        self._desk.read(EXPORTING_WEIGHTS, export)
 
     def export_tables(self, run_id: str, folder: Path) -> None:
         """Write every table of a run as CSV into a folder."""
@@ -446,7 +457,45 @@ class Session:
             write_tables(self._record(run_id), folder)
             return Exported(str(folder))
 
-        self._desk.read("export the tables", export)
+        self._desk.read(EXPORTING_TABLES, export)
+
+    def export_run(
+        self, run_id: str, destination: Path, *, with_checkpoint: bool = True, overwrite: bool = False
+    ) -> None:
+        """Write a whole run to be given away; answers with `Exported` or `RequestFailed`.
+
+        Args:
+            run_id: the run, which may be under way.
+            destination: a new or empty folder, or a file that ends in .zip.
+            with_checkpoint: include the newest whole checkpoint, from which the run can go on.
+            overwrite: replace a .zip file that is there.
+        """
+
+        def export() -> EngineEvent:
+            from engine.store.run_package import export_run
+
+            path = export_run(
+                self._workspace.folder(run_id), destination, record=lambda: self._record(run_id),
+                with_checkpoint=with_checkpoint, overwrite=overwrite,
+            )  # fmt: skip
+            return Exported(str(path))
+
+        self._desk.read(EXPORTING_RUN, export)
+
+    def import_run(self, path: Path) -> None:
+        """Take a run that was written by `export_run` into the workspace, checked file by file.
+
+        Answers with `RunChanged` and `RunOpened`, or with `RequestFailed`.
+        """
+
+        def take_in() -> EngineEvent:
+            from engine.store.run_import import import_run
+
+            record = import_run(self._workspace, path)
+            self.events.put(RunChanged(record.run))
+            return RunOpened(record)
+
+        self._desk.read(IMPORTING_RUN, take_in)
 
     def export_inspection(
         self,
@@ -503,7 +552,7 @@ class Session:
             runs = {run.id: run for run in self._workspace.runs()}
             return Exported(str(write_report(study, runs, destination, source=known, comparisons=asked)))
 
-        self._desk.read("write the report", export)
+        self._desk.read(WRITING_REPORT, export)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Pause and save the running run, end the threads; False if they did not end in `timeout` seconds."""

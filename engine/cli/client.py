@@ -7,7 +7,6 @@ import os
 import queue
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -30,6 +29,7 @@ from engine.errors import CartlError, ConfigError
 from engine.events import (
     ENDED,
     AttackProgress,
+    BinEmptied,
     Downloading,
     EngineEvent,
     EngineReady,
@@ -37,13 +37,16 @@ from engine.events import (
     InspectionProgress,
     LogAdded,
     NetworkInspected,
+    QueueChanged,
     QueueEmpty,
     RequestFailed,
     RowsAdded,
     RunChanged,
     RunInfo,
+    RunLabel,
     RunOpened,
     RunRecord,
+    RunsBinned,
     RunsListed,
     StageLayout,
     StageStarted,
@@ -54,12 +57,10 @@ if TYPE_CHECKING:
     from engine.report import StudySource
     from engine.report.inspection import Inspection
 
-Answer = TypeVar("Answer", RunsListed, RunOpened, Exported)
+Answer = TypeVar("Answer", RunsListed, RunOpened, Exported, RunChanged, BinEmptied)
 
 #: Seconds between two looks at whether Ctrl+C was pressed.
 POLL = 0.1
-#: Seconds with an empty queue after which no run that is still waiting will begin.
-SETTLED = 5.0
 #: Requests of the engine to itself without which nothing else can be done.
 FATAL = ("start the engine",)
 
@@ -97,16 +98,20 @@ class Signals:
 
 
 class Client:
-    """An open session; `runs` holds what is known of every run of the workspace, newest first.
+    """An open session; `runs` holds what is known of every run of the workspace, newest first, `binned` those in the bin.
 
-    While it is open, Ctrl+C makes the call that waits raise `Paused`, after the running run is saved.
+    While it is open, Ctrl+C makes the call that waits raise `Paused`, after the running run is saved. With `take_up`
+    it works off the queue that the window left; without, it leaves that queue alone.
     """
 
-    def __init__(self, workspace: Path, display: Display, *, verbose: bool = False) -> None:
+    def __init__(
+        self, workspace: Path, display: Display, *, verbose: bool = False, take_up: bool = False
+    ) -> None:
         self.display = display
         self.runs: dict[str, RunInfo] = {}
+        self.binned: dict[str, RunInfo] = {}
         self.questions: Mapping[str, tuple[ComparisonConfig, ...]] = {}
-        self._verbose = verbose
+        self._verbose, self._take_up = verbose, take_up
         self._session = api.Session(workspace)
         self._attacks = AttackDisplay(display)
         self._layouts: dict[str, StageLayout] = {}
@@ -122,7 +127,7 @@ class Client:
     def __enter__(self) -> Client:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals)
-            self._session.open()
+            self._session.open(take_up=self._take_up)
             stack.callback(self._close)
             self._wait(RunsListed, "open the workspace")
             self._stack = stack.pop_all()
@@ -206,17 +211,29 @@ class Client:
     def export_weights(self, run_id: str, stage: StageName, destination: Path) -> str:
         """Write weights and return the path of the file; raises CartlError if they cannot be written."""
         self._session.export_weights(run_id, stage, destination)
-        return self._wait(Exported, "export the weights").path
+        return self._wait(Exported, api.EXPORTING_WEIGHTS).path
 
     def export_tables(self, run_id: str, folder: Path) -> str:
         """Write tables and return the path of the folder; raises CartlError if they cannot be written."""
         self._session.export_tables(run_id, folder)
-        return self._wait(Exported, "export the tables").path
+        return self._wait(Exported, api.EXPORTING_TABLES).path
+
+    def export_run(
+        self, run_id: str, destination: Path, *, with_checkpoint: bool = True, overwrite: bool = False
+    ) -> str:
+        """Write a whole run and return the path; raises CartlError if it cannot be read or written."""
+        self._session.export_run(run_id, destination, with_checkpoint=with_checkpoint, overwrite=overwrite)
+        return self._wait(Exported, api.EXPORTING_RUN).path
+
+    def import_run(self, path: Path) -> RunInfo:
+        """Take an exported run into the workspace; raises CartlError if it is not taken."""
+        self._session.import_run(path)
+        return self._wait(RunOpened, api.IMPORTING_RUN).record.run
 
     def export_report(self, title: str, destination: Path, source: StudySource | None = None) -> str:
         """Write the report of a study and return its path; raises CartlError if it cannot be written."""
         self._session.export_report(title, destination, source=source)
-        return self._wait(Exported, "write the report").path
+        return self._wait(Exported, api.WRITING_REPORT).path
 
     def make(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
         """Make the runs of a study, or go on with them, and follow them to their end.
@@ -239,17 +256,75 @@ class Client:
             CartlError: there is nothing to go on with, or another process writes to the workspace.
             Paused: Ctrl+C was pressed; the run is saved.
         """
-        self._asked = "resume the run"
+        self._asked = api.RESUMING
         self._session.resume(run_id)
         return self._follow([run_id])[0]
+
+    def repeat(self, run_id: str, *, half_batch: bool = False) -> RunInfo:
+        """Make a run anew with the same settings, or half the batch, and follow it to its end.
+
+        Raises:
+            CartlError: as `Session.repeat`.
+            Paused: Ctrl+C was pressed; the run is saved.
+        """
+        (made,) = self._session.repeat([run_id], half_batch=half_batch)
+        self.runs = {made.id: made} | self.runs
+        return self._follow([made.id])[0]
+
+    def queue(self) -> tuple[str, ...]:
+        """The runs in the window's queue, the running one first; raises CartlError if it cannot be read."""
+        return tuple(run_id for run_id in self._session.kept_queue() if run_id in self.runs)
+
+    def work_off(self) -> list[RunInfo]:
+        """Go on with the queue that was taken up, to its end; see `resume`."""
+        waiting = [run_id for run_id in self.queue() if self.runs[run_id].state != "finished"]
+        self._asked = api.RESUMING
+        self._session.resume()
+        return self._follow(waiting)
+
+    def label(self, run_id: str, label: RunLabel) -> RunInfo:
+        """Write a label on a run; raises CartlError if that cannot be done."""
+        self._session.label(run_id, label)
+        return self._changed([run_id], api.LABELLING)[0]
+
+    def bin(self, run_ids: Sequence[str]) -> tuple[tuple[RunInfo, ...], str]:
+        """Move runs to the bin; returns those that were moved, and why others have to stay."""
+        self._asked = api.BINNING
+        self._session.bin(run_ids)
+        moved: tuple[RunInfo, ...] = ()
+        while len(moved) < len(run_ids):
+            event = self._next()
+            if isinstance(event, RunsBinned):
+                moved = event.runs
+            elif isinstance(event, RequestFailed) and event.request in (api.BINNING, *FATAL):
+                return moved, event.message
+        return moved, ""
+
+    def restore(self, run_ids: Sequence[str]) -> list[RunInfo]:
+        """Bring runs back from the bin; raises CartlError if that cannot be done."""
+        self._session.restore(run_ids)
+        return self._changed(run_ids, api.RESTORING)
+
+    def empty_bin(self) -> None:
+        """Delete what is in the bin for good; raises CartlError if that cannot be done."""
+        self._session.empty_bin()
+        self._wait(BinEmptied, api.EMPTYING)
+
+    def _changed(self, run_ids: Sequence[str], request: str) -> list[RunInfo]:
+        """Wait until each of these runs was told anew."""
+        changed: dict[str, RunInfo] = {}
+        while not changed.keys() >= set(run_ids):
+            run = self._wait(RunChanged, request).run
+            changed[run.id] = run
+        return [changed[run_id] for run_id in run_ids]
 
     def _follow(self, run_ids: Sequence[str]) -> list[RunInfo]:
         """Show how queued runs get on until each has ended; some may begin as paused or failed."""
         before = {run_id: self.runs[run_id].state for run_id in run_ids}
         pending = {run_id for run_id, state in before.items() if state != "finished"}
         active: set[str] = set()
-        idle_since: float | None = None
-        pausing = False
+        # An empty queue means the end only if it was told after these runs had been queued.
+        queued = pausing = False
         while pending:
             if self._signals.number and not pausing:
                 pausing = True
@@ -260,19 +335,14 @@ class Client:
                 case RunChanged(run=run) if run.id in pending:
                     if run.state not in ENDED:
                         active.add(run.id)
-                        idle_since = None
                     elif run.id in active or run.state != before[run.id]:
                         pending.discard(run.id)
-                case QueueEmpty(paused=True):
+                case QueueChanged(order=order, paused=False) if not pending.isdisjoint(order):
+                    queued = True
+                case QueueEmpty() if queued:
                     break
-                case QueueEmpty():
-                    idle_since = time.monotonic()
-                case StageStarted():
-                    idle_since = None
-                case RequestFailed(request=request, message=message) if request in ("resume the run", *FATAL):
+                case RequestFailed(request=request, message=message) if request in (api.RESUMING, *FATAL):
                     raise CartlError(message)
-            if idle_since is not None and time.monotonic() - idle_since > SETTLED:
-                break
         if self._signals.number:
             raise Paused(self._signals.number)
         return [self.runs[run_id] for run_id in run_ids]
@@ -299,9 +369,13 @@ class Client:
         except queue.Empty:
             return None
         match event:
-            case RunsListed(runs=runs):
+            case RunsListed(runs=runs, binned=binned):
                 self.questions = event.questions
                 self.runs = {run.id: run for run in runs}
+                self.binned = {run.id: run for run in binned}
+            case RunsBinned(runs=runs):
+                self.binned |= {run.id: run for run in runs}
+                self.runs = {run_id: run for run_id, run in self.runs.items() if run_id not in self.binned}
             case RunChanged(run=run):
                 self._run_changed(run)
             case EngineReady(device=device) if self._verbose:

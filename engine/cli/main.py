@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import __version__, api
-from engine.cli import inspecting, report, results, verbs, weights
+from engine.cli import inspecting, organising, report, results, verbs, weights
 from engine.cli.client import Paused
 from engine.cli.common import UsageError
 from engine.cli.options import (
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_inspection_options(child)
 
-    verb("runs", verbs.runs, "list the runs of the workspace")
+    organising.add_verbs(verb)
 
     child = verb(
         "results", results.results, "tell what a study found: means over seeds, intervals, comparisons",
@@ -137,14 +137,29 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_set(child)
 
-    child = verb("export", verbs.export, "write the weights or the tables of a run")
+    child = verb("export", verbs.export, "write the weights, the tables or the whole of a run")
     child.add_argument("run", metavar="RUN", help="id, name or folder of the run")
     child.add_argument("--weights", type=Path, metavar="FILE", help="weights to a .safetensors or .pt file")
     child.add_argument(
         "--stage", choices=("pretraining", "finetuning"), help="weights after which stage; else the last"
     )
     child.add_argument("--tables", type=Path, metavar="FOLDER", help="every table as CSV into a folder")
+    child.add_argument(
+        "--run", type=Path, dest="whole", metavar="FOLDER_OR_ZIP",
+        help="the whole run, to be given away: a new folder, or a .zip file",
+    )  # fmt: skip
+    child.add_argument(
+        "--no-checkpoint", action="store_false", dest="checkpoint",
+        help="leave the checkpoint out of it: smaller, but cannot be gone on with",
+    )  # fmt: skip
+    child.add_argument("--overwrite", action="store_true", help="replace the .zip file if it is there")
     child.set_defaults(verb=_export_something(child))
+
+    child = verb(
+        "import-run", verbs.import_run, "take a run that was exported whole into the workspace",
+        "Its files are checked one by one against their hashes; it keeps its id unless that is taken.",
+    )  # fmt: skip
+    child.add_argument("path", type=Path, metavar="FOLDER_OR_ZIP", help="what `cartl export RUN --run` wrote")
 
     child = verb(
         "import", weights.import_checkpoint, "make weights of this program from a checkpoint of the CARTL authors' code",
@@ -161,8 +176,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export_something(parser: argparse.ArgumentParser) -> Any:
     def action(options: argparse.Namespace) -> int:
-        if options.weights is None and options.tables is None:
-            parser.error("name what to write: --weights FILE, --tables FOLDER or both")
+        if options.weights is None and options.tables is None and options.whole is None:
+            parser.error("name what to write: --weights FILE, --tables FOLDER or --run FOLDER_OR_ZIP")
         return verbs.export(options)
 
     return action

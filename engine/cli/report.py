@@ -223,14 +223,17 @@ def studies_table(runs: Iterable[RunInfo]) -> str:
 
 def runs_table(runs: Sequence[RunInfo]) -> str:
     """List runs with their state, newest first as the engine gives them."""
-    head = ("id", "name", "study", "state", "stage", "progress", "clean %", "robust %", "created")
+    head = ["id", "name", "study", "state", "stage", "progress", "clean %", "robust %", "created"]
+    labelled = any(_marks_of(run) for run in runs)
+    if labelled:
+        head.append("marks")
     rows = []
     for run in runs:
         result = run.result
         rows.append(
             (
                 run.id,
-                run.name,
+                run.title,
                 run.study,
                 run.state,
                 STAGE_TITLES[run.stage].lower() if run.stage else NOTHING,
@@ -238,10 +241,30 @@ def runs_table(runs: Sequence[RunInfo]) -> str:
                 percent(result.clean_accuracy.value) if result else NOTHING,
                 percent(result.robust_accuracy.value) if result else NOTHING,
                 datetime.datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M"),
+                *([_marks_of(run)] if labelled else []),
             )
         )
     marked = _with_marks(head, rows, [[run] for run in runs])
     return format_table(*_with_seeds(*marked, runs)) + _doubts_below((run.id, [run]) for run in runs)
+
+
+def _marks_of(run: RunInfo) -> str:
+    """What a label says beside title and notes: "starred, archived, my-tag"."""
+    label = run.label
+    states = [word for word, holds in (("starred", label.star), ("archived", label.archived)) if holds]
+    return ", ".join([*states, *label.tags])
+
+
+def label_text(run: RunInfo) -> str:
+    """What is written on a run, for reading."""
+    lines = [f"{run.title} ({run.id})"]
+    if run.label.title:
+        lines.append(f"Name in its settings: {run.name}")
+    if marks := _marks_of(run):
+        lines.append(f"Marks: {marks}")
+    if run.label.notes:
+        lines += ["", run.label.notes]
+    return "\n".join(lines)
 
 
 def run_as_json(run: RunInfo) -> dict[str, Any]:
@@ -249,8 +272,9 @@ def run_as_json(run: RunInfo) -> dict[str, Any]:
     plain = {
         field.name: getattr(run, field.name)
         for field in dataclasses.fields(run)
-        if field.name not in ("config", "result")
+        if field.name not in ("config", "result", "label")
     }
+    plain["label"] = dataclasses.asdict(run.label)
     plain["result"] = dataclasses.asdict(run.result) if run.result else None
     plain["config"] = run.config.model_dump(mode="json")
     return plain

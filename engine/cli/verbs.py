@@ -54,7 +54,7 @@ def attack(options: argparse.Namespace) -> int:
             display.line("Paused and saved. Go on with: " + command_line(options, ["resume", made_id]))
             return 128 + pause.number
         display.close()
-        return _tell(study, made, client, options, started)
+        return tell(study, made, client, options, started)
 
 
 def resume(options: argparse.Namespace) -> int:
@@ -70,24 +70,11 @@ def resume(options: argparse.Namespace) -> int:
             display.line("Paused and saved. Go on with: " + command_line(options, ["resume", found.id]))
             return 128 + pause.number
         display.close()
-        return _tell(None, [made], client, options, started)
-
-
-def runs(options: argparse.Namespace) -> int:
-    """List the runs of the workspace."""
-    with showing() as display, client_of(options, display) as client:
-        listed = list(client.runs.values())
-    if options.json:
-        say(report.as_json([report.run_as_json(item) for item in listed]))
-    elif listed:
-        say(report.runs_table(listed))
-    else:
-        say(f"There are no runs in {options.workspace} yet. Start with: cartl demo")
-    return 0
+        return tell(None, [made], client, options, started)
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write weights or tables of a run."""
+    """Write weights, tables or the whole of a run."""
     written = []
     with showing() as display, client_of(options, display) as client:
         found = find_run(options.run, client.runs.values())
@@ -105,10 +92,28 @@ def export(options: argparse.Namespace) -> int:
             written.append(client.export_weights(found.id, stage, options.weights.resolve()))
         if options.tables is not None:
             written.append(client.export_tables(found.id, options.tables.resolve()))
+        if options.whole is not None:
+            destination = options.whole.resolve()
+            written.append(
+                client.export_run(
+                    found.id, destination, with_checkpoint=options.checkpoint, overwrite=options.overwrite
+                )
+            )
     if options.json:
         say(report.as_json({"run": found.id, "written": written}))
     else:
         say("\n".join(f"Written: {path}" for path in written))
+    return 0
+
+
+def import_run(options: argparse.Namespace) -> int:
+    """Take a run that was exported whole into the workspace."""
+    with showing() as display, client_of(options, display) as client:
+        taken = client.import_run(options.path.resolve())
+    if options.json:
+        say(report.as_json(report.run_as_json(taken)))
+    else:
+        say(f"{taken.title} is now run {taken.id} ({taken.state}): {taken.path}")
     return 0
 
 
@@ -155,7 +160,7 @@ def _make_study(study: StudyConfig, options: argparse.Namespace, words: list[str
             display.line(f"Paused and saved. Go on with: {go_on}")
             return 128 + pause.number
         display.close()
-        code = _tell(study, made, client, options, started)
+        code = tell(study, made, client, options, started)
         if any(item.state in ("created", "paused", "stopped", "interrupted") for item in made):
             display.line(f"Go on with: {go_on}")
         return code
@@ -209,7 +214,7 @@ def _tell_plan(study: StudyConfig, options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(
+def tell(
     study: StudyConfig | None,
     made: Sequence[RunInfo],
     client: Client,

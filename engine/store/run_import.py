@@ -246,4 +246,4 @@ def _free_id(workspace: Workspace, wanted: str, name: str) -> str:
 
 def _is_taken(workspace: Workspace, run_id: str) -> bool:
     """Whether a run of the workspace, or one in its bin, has an id."""
-    return (workspace.runs_path / run_id).exists()
+    return any((parent / run_id).exists() for parent in (workspace.runs_path, workspace.bin_path))

@@ -67,7 +67,7 @@ def test_that_the_line_of_a_wrong_setting_in_the_file_is_named(cartl: Cartl, tmp
         (("inspect", "no-such-run"), "There is no run 'no-such-run' here."),
         (("resume", "no-such-run"), "There is no run 'no-such-run' here."),
         (("attack", "no-such-run"), "There is no run 'no-such-run' here."),
-        (("export", "no-such-run"), "name what to write: --weights FILE, --tables FOLDER or both"),
+        (("export", "no-such-run"), "name what to write: --weights FILE, --tables FOLDER or --run FOLDER_OR_ZIP"),
         (("export", "no-such-run", "--tables", "x"), "There is no run 'no-such-run' here."),
         (("attack", "x", "--steps", "many"), "invalid int value: 'many'"),
     ],
