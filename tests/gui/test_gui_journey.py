@@ -167,5 +167,6 @@ def test_that_an_engine_failure_is_told_and_leaves_the_window_alive(
     qtbot.waitUntil(lambda: states(live) == ["failed"], timeout=60_000)
     info = next(iter(live.bridge.runs.values()))
     assert "/nowhere" in info.reason
-    assert live.runs.model.index(0, 1).data().startswith("failed: ")
+    model = live.runs.model
+    assert model.index(0, model.column("state")).data().startswith("failed: ")
     assert live.isEnabled()
