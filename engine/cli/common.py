@@ -27,13 +27,13 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def client_of(options: argparse.Namespace, display: Display) -> Client:
-    """A client for the workspace that the options name."""
-    return Client(options.workspace, display, verbose=options.verbose)
+def client_of(options: argparse.Namespace, display: Display, *, take_up: bool = False) -> Client:
+    """A client for the workspace that the options name; with `take_up` it works off the queue that is there."""
+    return Client(options.workspace, display, verbose=options.verbose, take_up=take_up)
 
 
 def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
-    """Find a run by its id, the beginning of its id, its folder or its name.
+    """Find a run by its id, the beginning of its id, its folder, its name or the title that the user gave it.
 
     Raises:
         UsageError: no run fits, or several do.
@@ -42,7 +42,7 @@ def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
     folder = os.path.abspath(text)
     for fits in (
         [item for item in all_runs if item.id == text or os.path.abspath(item.path) == folder],
-        [item for item in all_runs if item.name == text],
+        [item for item in all_runs if text in (item.name, item.label.title) and text],
         [item for item in all_runs if text and item.id.startswith(text)],
     ):
         if len(fits) == 1:
