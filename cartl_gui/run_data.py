@@ -6,7 +6,7 @@ Shapes: T rows of a table, N blocks, L weighted layers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -95,6 +95,7 @@ class RunData:
         self.layouts: dict[StageName, StageLayout] = {}
         self.attack: AttackProgress | None = None
         self.weights: tuple[StageName, ...] = ()
+        self.weights_sha256: Mapping[StageName, str] = {}
         self.log: tuple[str, ...] = ()
         self.from_files = False
         self.version = 0
@@ -145,7 +146,7 @@ class RunData:
                 fresh = kept[ORDER[name]] > newest if ORDER[name] else slice(None)
                 table.append({column: values[fresh] for column, values in kept.items()})
         self.attack = self.attack or record.attack
-        self.weights = record.weights
+        self.weights, self.weights_sha256 = record.weights, record.weights_sha256
         self.log = record.log
         self.from_files = True
         self.version += 1

@@ -245,7 +245,8 @@ class StageLayout:
 class RunRecord:
     """Everything measured in a run, read from its files or gathered from its events.
 
-    `attack` is how far its attack stage is, None before it has begun.
+    `attack` is how far its attack stage is, None before it has begun; `weights_sha256` are the SHA-256 of the files of
+    `weights`, where they are kept.
     """
 
     run: RunInfo
@@ -254,6 +255,7 @@ class RunRecord:
     log: tuple[str, ...] = ()
     weights: tuple[StageName, ...] = ()
     attack: AttackProgress | None = None
+    weights_sha256: Mapping[StageName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,6 +336,11 @@ class _HashingFile:
         return self._digest.hexdigest()
 
 
+def written_sha256(path: Path) -> str:
+    """SHA-256 in hex of a file as it was when it was written; "" where it was not kept."""
+    return _stored_digest(path) if _digest_path(path).is_file() else ""
+
+
 def _digest_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 

@@ -13,6 +13,7 @@ from engine.config import StageName
 from engine.errors import DamagedFileError
 from engine.evaluation.ledger import progress_of
 from engine.events import Columns, RunRecord, StageLayout, TableName
+from engine.store.checkpoints import written_sha256
 from engine.store.run_folder import RunFolder
 from engine.store.safe_open import open_run_file
 from engine.store.schema import Column, Table, parse_layouts, stored_name, tables_of, tail
@@ -68,13 +69,15 @@ def read_record(folder: RunFolder) -> RunRecord:
     tables: Mapping[StageName, Mapping[TableName, Columns]] = {}
     if folder.metrics_path.exists():
         layouts, tables = read_tables(folder.metrics_path)
+    weights = [stage for stage in folder.config.stages if folder.weights_path(stage).exists()]
     return RunRecord(
         run=folder.info(),
         layouts=layouts,
         tables=tables,
         attack=progress_of(folder.id, layouts.get("attack"), tables.get("attack", {})),
         log=folder.read_log(),
-        weights=tuple(stage for stage in folder.config.stages if folder.weights_path(stage).exists()),
+        weights=tuple(weights),
+        weights_sha256={stage: written_sha256(folder.weights_path(stage)) for stage in weights},
     )
 
 

@@ -431,4 +431,8 @@ def test_that_a_record_gathers_all_files_of_a_run(tmp_path: Path) -> None:
     assert len(record.tables["pretraining"]["epochs"]["epoch"]) == 3
     assert record.log[0].endswith("INFO    began")
     assert record.weights == ("finetuning",)
+    assert record.weights_sha256 == {"finetuning": ""}
+    path = folder.weights_path("finetuning")
+    path.with_name(f"{path.name}.sha256").write_text(f"{'ab' * 32}  {path.name}\n", encoding="ascii")
+    assert read_record(folder).weights_sha256 == {"finetuning": "ab" * 32}
     workspace.unlock()
