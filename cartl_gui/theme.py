@@ -151,6 +151,9 @@ def style_sheet(colours: Scheme, size: float = 1.0) -> str:
     QLineEdit {{ border: 1px solid {c.border}; border-radius: 4px; padding: 3px 5px; background: {c.base};
                  selection-background-color: {c.accent}; selection-color: {c.on_accent}; }}
     QLineEdit:focus {{ border: 1px solid {c.accent}; }}
+    QLineEdit[flat="true"] {{ border: 1px solid transparent; background: transparent; font-weight: 600; }}
+    QLineEdit[flat="true"]:hover {{ border: 1px solid {c.border}; }}
+    QLineEdit[flat="true"]:focus {{ border: 1px solid {c.accent}; background: {c.base}; }}
     QComboBox {{ border: 1px solid {c.border}; border-radius: 4px; padding: 3px 5px; background: {c.raised};
                  min-height: 1.2em; }}
     QComboBox:hover {{ border-color: {c.neutral}; }}
@@ -160,10 +163,10 @@ def style_sheet(colours: Scheme, size: float = 1.0) -> str:
     QComboBox QAbstractItemView {{ background: {c.raised}; border: 1px solid {c.border}; padding: 2px;
                  selection-background-color: {c.selection}; selection-color: {c.text}; }}
     QCheckBox {{ spacing: 7px; }}
-    QCheckBox::indicator {{ width: 14px; height: 14px; border: 1px solid {c.neutral}; border-radius: 3px;
+    QCheckBox::indicator, QTableView::indicator {{ width: 14px; height: 14px; border: 1px solid {c.neutral}; border-radius: 3px;
                  background: {c.base}; }}
     QCheckBox::indicator:hover, QCheckBox::indicator:focus {{ border: 1px solid {c.accent}; }}
-    QCheckBox::indicator:checked {{ background: {c.accent}; border: 1px solid {c.accent};
+    QCheckBox::indicator:checked, QTableView::indicator:checked {{ background: {c.accent}; border: 1px solid {c.accent};
                  image: url("{controls}/{c.name}-check.svg"); }}
     QCheckBox::indicator:checked:focus {{ border: 1px solid {c.text}; }}
     QCheckBox::indicator:disabled {{ background: {c.window}; border-color: {c.border}; }}
@@ -224,6 +227,7 @@ def style_sheet(colours: Scheme, size: float = 1.0) -> str:
     QToolButton[quiet="true"]:hover {{ background: {c.selection}; }}
     QToolButton[quiet="true"]:checked {{ background: {c.selection}; }}
     QToolButton[quiet="true"]:focus {{ border: 1px solid {c.accent}; }}
+    QToolButton[quiet="true"]::menu-indicator {{ image: none; width: 0; }}
     QToolButton[legend="true"] {{ border: 1px solid transparent; border-radius: 4px; padding: 1px 3px;
                                   background: transparent; }}
     QToolButton[legend="true"]:hover {{ background: {c.selection}; }}
