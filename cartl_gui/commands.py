@@ -100,13 +100,18 @@ COMMANDS: tuple[Command, ...] = (
             enabled=lambda s: s.study_is_valid, needs=_STUDY),
     Command("import", "&Import checkpoint…", "Make weights of this program from a checkpoint of the CARTL authors' code.",
             "File", "layers", "Ctrl+I"),
-    Command("export_plot", "&Export plot…", "Write a plot as PNG, SVG, PDF or CSV.", "File", "export",
-            "Ctrl+E", "Export…", lambda s: s.plot_shown, separator=True, needs="No plot is shown."),
+    Command("export", "&Export…", "Write a figure, its numbers, weights, tables, a whole run or a report.", "File",
+            "export", "Ctrl+E", "Export…", lambda s: s.plot_shown or s.selected, separator=True,
+            needs="No plot is shown and no run is selected."),
     Command("export_weights", "Export &weights…", "Write the network's weights as .safetensors or .pt.", "File",
             "export", "Ctrl+Shift+E", enabled=lambda s: s.selected_has_weights,
             needs="Select a run that has finished a training first."),
     Command("export_tables", "Export &tables…", "Write every table of the selected run as CSV.", "File", "results",
             enabled=lambda s: s.selected, needs=_RUN),
+    Command("export_run", "Export whole r&un…", "Write everything about the selected run as one .zip file or a folder.",
+            "File", "folder", enabled=lambda s: s.selected, needs=_RUN),
+    Command("export_report", "Re&port of the study…", "Write the results of the selected run's study as a page.", "File",
+            "text", enabled=lambda s: s.selected, needs=_RUN),
     Command("workspace", "Show workspace &folder", "Show the folder of runs in the file manager.", "File",
             "folder", separator=True),
     Command("other_workspace", "Open &another workspace…", "Open another folder of runs in a window of its own.", "File",
@@ -189,7 +194,7 @@ COMMANDS: tuple[Command, ...] = (
 MENUS = ("File", "Edit", "Run", "Analyse", "View", "Help")
 #: The commands of the toolbar; "" is a line between them.
 TOOLBAR = (
-    "run", "pause", "resume", "stop", "", "attack_run", "inspect_run", "export_plot", "", "palette"
+    "run", "pause", "resume", "stop", "", "attack_run", "inspect_run", "export", "", "palette"
 )  # fmt: skip
 #: How many commands are remembered as those used last.
 REMEMBERED = 12

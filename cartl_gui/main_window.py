@@ -169,7 +169,8 @@ class MainWindow(QMainWindow):
             [
                 actions["show_run"], actions["resume"], actions["resume_study"], actions["stop"], None,
                 actions["attack_run"], actions["inspect_run"], actions["use_settings"], actions["copy_command"], None,
-                actions["export_weights"], actions["export_tables"], actions["open_folder"],
+                actions["export_weights"], actions["export_tables"], actions["export_run"],
+                actions["open_folder"],
             ]
         )  # fmt: skip
 
@@ -398,7 +399,6 @@ class MainWindow(QMainWindow):
     def _exported(self, path: str) -> None:
         self.status.say(f"Wrote {path}")
         self._note("info", f"Wrote {path}")
-        self.do.exports.open_report(path)
 
     def _request_failed(self, event: RequestFailed) -> None:
         details = f"\n{event.details}" if event.details else ""
@@ -423,7 +423,8 @@ class MainWindow(QMainWindow):
                     partial(self.complain, event.message, "", details=event.details),
                 )
             )
-        elif event.request not in (RECOGNISING, IMPORTING):  # these two are told in their dialog
+        elif event.request not in (RECOGNISING, IMPORTING) and not self.do.exports.tells(event.request):
+            # The others are told in their dialogs.
             self.complain(event.message, details=event.details)
 
     def _network_inspected(self, data: RunData | None) -> None:

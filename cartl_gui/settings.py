@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QByteArray, QPoint, QRect, QSettings
@@ -110,6 +111,19 @@ class WindowSettings:
 
     def _switch(self, name: str, *, usual: bool) -> bool:
         return str(self._store.value(name, usual)).lower() == "true"
+
+    @property
+    def export_options(self) -> dict[str, object]:
+        """The options with which each kind of export was last written, as plain values."""
+        try:
+            known = json.loads(str(self._store.value("export", "{}")))
+        except ValueError:
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    @export_options.setter
+    def export_options(self, options: Mapping[str, object]) -> None:
+        self._store.setValue("export", json.dumps(options))
 
     def save_layout(self, window: QMainWindow) -> None:
         """Remember size, place, docks and toolbars."""

@@ -1,18 +1,17 @@
-"""Commands that write files."""
+"""Commands that write files: all of them open the export dialog, at what they are about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtCore import QRectF
 
-from cartl_gui.actions.area import Area, file_stem
-from cartl_gui.dialogs.export_dialog import ExportDialog
+from cartl_gui.actions.area import Area
+from cartl_gui.dialogs.export_dialog import ExportDialog, Offer
+from cartl_gui.dialogs.export_items import WeightsItem
 from cartl_gui.plots.base import PlotPanel
+from cartl_gui.plots.figure import Place
 from engine.config import StageName
 
 if TYPE_CHECKING:
@@ -20,83 +19,111 @@ if TYPE_CHECKING:
 
 
 class ExportActions(Area):
-    """Write plots, weights, tables and reports."""
+    """Write figures, numbers, weights, tables, whole runs and reports."""
 
     def __init__(self, window: MainWindow) -> None:
         super().__init__(window)
-        self._report: Path | None = None
+        #: The dialog while it is open.
+        self.dialog: ExportDialog | None = None
 
     def table(self) -> dict[str, Callable[[], object]]:
         """What each command does, by its id."""
         return {
-            "export_plot": self.export_shown_plot,
+            "export": self.export,
             "export_weights": self.export_latest_weights,
             "export_tables": self.export_tables,
+            "export_run": self.export_run,
+            "export_report": self.export_report,
         }
 
-    def export_shown_plot(self) -> None:
-        """Export the plot of the results, or the live plot that is enlarged or has the focus, or the first."""
-        self.export_plot(self._window.shown.plot())
+    def export(self) -> None:
+        """Export the plot that is looked at, or whatever else there is."""
+        self._open(self._offer(self._window.shown.plot()), "plot")
 
     def export_plot(self, panel: object) -> None:
-        """Ask how to export a plot, and write it."""
-        if not isinstance(panel, PlotPanel) or panel.is_empty():
-            return
-        dialog = ExportDialog(panel, self._window, folder=self._window.settings.folder)
-        dialog.exec()
-        if dialog.written is not None:
-            self._remember(dialog.written)
-            self._window.status.say(f"Wrote {dialog.written}")
-        dialog.deleteLater()
-
-    def write_report(self, title: str) -> None:
-        """Ask for a folder, write the report of a study there and open it."""
-        folder = QFileDialog.getExistingDirectory(
-            self._window, "Folder for the report", self._window.settings.folder
-        )
-        if folder:
-            self._window.settings.folder = folder
-            self._report = Path(folder)
-            self._window.session.export_report(title, self._report)
-
-    def open_report(self, path: str) -> None:
-        """Show a report that was just written, if `path` is the one that was asked for."""
-        if self._report is not None and Path(path) == self._report:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._report / "report.html")))
-            self._report = None
+        """Export a plot by its button."""
+        if isinstance(panel, PlotPanel) and not panel.is_empty():
+            self._open(self._offer(panel), "plot")
 
     def export_latest_weights(self) -> None:
         """Export the weights after the selected run's last training stage."""
-        info = self._selected()
-        data = self._window.bridge.data(info.id) if info else None
-        if data is not None and data.weights:
-            self.export_weights(data.weights[-1])
+        self._open(self._offer(self._window.shown.plot()), "weights")
 
     def export_weights(self, stage: StageName) -> None:
-        """Ask for a place and write the weights after a stage there."""
-        info = self._selected()
-        if info is None:
-            return
-        start = str(Path(self._window.settings.folder) / f"{file_stem(info.name)}-{stage}.safetensors")
-        path, kind = QFileDialog.getSaveFileName(
-            self._window, "Export weights", start, "safetensors (*.safetensors);;PyTorch state dict (*.pt)"
-        )
-        if not path:
-            return
-        target = Path(path)
-        if target.suffix not in (".safetensors", ".pt"):
-            target = target.with_name(target.name + (".pt" if "*.pt" in kind else ".safetensors"))
-        self._remember(target)
-        self._window.session.export_weights(info.id, stage, target)
+        """Export the weights after a stage of the selected run."""
+        self._open(self._offer(self._window.shown.plot()), "weights", stage=stage)
 
     def export_tables(self) -> None:
-        """Ask for a folder and write the selected run's tables there."""
-        info = self._selected()
-        if info is None:
+        """Export the selected run's tables."""
+        self._open(self._offer(self._window.shown.plot()), "tables")
+
+    def export_run(self) -> None:
+        """Export the selected run as a whole."""
+        self._open(self._offer(self._window.shown.plot()), "run")
+
+    def export_report(self) -> None:
+        """Write the report of the selected run's study."""
+        self._open(self._offer(self._window.shown.plot()), "report")
+
+    def write_report(self, title: str) -> None:
+        """Write the report of a study."""
+        self._open(self._offer(self._window.shown.plot(), study=title), "report")
+
+    def tells(self, request: str) -> bool:
+        """Whether the dialog is open and tells how a request went."""
+        return self.dialog is not None and self.dialog.waits_for(request)
+
+    def _offer(self, plot: PlotPanel | None, *, study: str = "") -> Offer:
+        """All that can be exported now: of the page that is open, of the selected run and of its study."""
+        window, run = self._window, self._selected()
+        data = window.bridge.data(run.id) if run is not None else None
+        page, layout, aspect = window.tabs.currentWidget(), [], 0.6
+        for plots in (window.live, window.layers):
+            if plots is page:
+                layout = [(panel, share) for panel, share in plots.layout_of_panels() if not panel.is_empty()]
+                aspect = plots.height() / max(1, plots.width())
+        if plot is not None and plot.is_empty():
+            plot = None
+        return Offer(
+            plot=plot, page=_closed_up(layout), page_title=window.tabs.tabText(window.tabs.currentIndex()),
+            aspect=min(max(aspect, 0.4), 1.2), run=run, weights=data.weights if data is not None else (),
+            study=study or (run.study if run is not None else ""),
+        )  # fmt: skip
+
+    def _open(self, offer: Offer, start: str, *, stage: StageName | None = None) -> None:
+        if offer.is_empty() or self.dialog is not None:
             return
-        folder = QFileDialog.getExistingDirectory(
-            self._window, "Folder for the tables", self._window.settings.folder
+        window = self._window
+        self.dialog = ExportDialog(offer, window.session, window.bridge, window.settings, window, start=start)
+        weights = self.dialog.items.get("weights")
+        if stage is not None and isinstance(weights, WeightsItem):
+            weights.choose_stage(stage)
+        self.dialog.finished.connect(self._closed)
+        self.dialog.open()
+
+    def _closed(self) -> None:
+        if self.dialog is None:
+            return
+        if self.dialog.written is not None:
+            self._window.status.say(f"Wrote {self.dialog.written}")
+        self.dialog.deleteLater()
+        self.dialog = None
+
+
+def _closed_up(layout: list[Place]) -> list[Place]:
+    """Plots so placed that they fill the figure, without the room of what is no plot."""
+    if not layout:
+        return []
+    whole = layout[0][1]
+    for _panel, share in layout[1:]:
+        whole = whole.united(share)
+    return [
+        (
+            panel,
+            QRectF(
+                (share.x() - whole.x()) / whole.width(), (share.y() - whole.y()) / whole.height(),
+                share.width() / whole.width(), share.height() / whole.height(),
+            ),
         )
-        if folder:
-            self._window.settings.folder = folder
-            self._window.session.export_tables(info.id, Path(folder))
+        for panel, share in layout
+    ]  # fmt: skip

@@ -1,161 +1,350 @@
-"""Export of a plot: format and size, with a preview of what will be written."""
+"""Export: what can be written now, how, what it will look like, and where to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QTimer
-from PySide6.QtGui import QPixmap
+from PySide6.QtCore import QEvent, QSize, QStandardPaths, QUrl
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
-    QCheckBox,
     QDialog,
     QDialogButtonBox,
     QFileDialog,
-    QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
-    QPlainTextEdit,
-    QSpinBox,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QMessageBox,
+    QPushButton,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
+from cartl_gui import theme
+from cartl_gui.bridge import EngineBridge
+from cartl_gui.dialogs.export_figure import FigureItem
+from cartl_gui.dialogs.export_items import (
+    Exporter,
+    ExportItem,
+    NumbersItem,
+    ReportItem,
+    RunItem,
+    TablesItem,
+    WeightsItem,
+)
 from cartl_gui.plots.base import PlotPanel
-from cartl_gui.plots.export import FORMATS, export, render_csv, render_png
-from cartl_gui.widgets import QuietCombo, WrappedLabel
+from cartl_gui.plots.export import whole
+from cartl_gui.plots.figure import Place
+from cartl_gui.settings import WindowSettings
+from cartl_gui.widgets import ElidedLabel
+from cartl_gui.words import listed
+from engine.config import StageName
+from engine.events import RequestFailed, RunInfo
 
-_TITLES = {
-    "png": "PNG image",
-    "svg": "SVG drawing",
-    "pdf": "PDF page",
-    "csv": "CSV, the numbers",
-}
+_DOCUMENTS = QStandardPaths.StandardLocation.DocumentsLocation
+_LIST_WIDTH = 190
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What there is to export.
+
+    Attributes:
+        plot: the plot that is looked at.
+        page: all plots of the page with their places in it, if there are several.
+        page_title: what the page is called.
+        aspect: height of the page as a share of its width.
+        run: the run that is looked at.
+        weights: training stages after which it has weights.
+        study: title of the study whose results there are.
+    """
+
+    plot: PlotPanel | None = None
+    page: Sequence[Place] = ()
+    page_title: str = ""
+    aspect: float = 0.71
+    run: RunInfo | None = None
+    weights: tuple[StageName, ...] = ()
+    study: str = ""
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to export."""
+        return self.plot is None and self.run is None and not self.study
 
 
 class ExportDialog(QDialog):
-    """Asks for format and size, shows the figure, writes the file."""
+    """A list of what can be exported; of each its options and a preview. It stays open until it is closed.
 
-    def __init__(self, panel: PlotPanel, parent: QWidget | None = None, *, folder: str = "") -> None:
+    Args:
+        offer: what there is.
+        session: writes what belongs to the engine.
+        bridge: tells when that is written.
+        settings: remember folder and options.
+        parent: the window.
+        start: key of the item to begin with: "plot", "page", "numbers", "weights", "tables", "run" or "report".
+    """
+
+    def __init__(
+        self, offer: Offer, session: Exporter, bridge: EngineBridge, settings: WindowSettings,
+        parent: QWidget | None = None, *, start: str = "",
+    ) -> None:  # fmt: skip
         super().__init__(parent)
-        self._panel, self._folder = panel, folder
+        self._settings = settings
+        self._asked: tuple[ExportItem, Path] | None = None
+        self._named = ""
+        self._shown = Path()
+        #: What was written last.
         self.written: Path | None = None
-        self.setWindowTitle(f"Export “{panel.title}”")
-        self.format = QuietCombo()
-        self.format.setAccessibleName("Format")
-        for kind in FORMATS:
-            self.format.addItem(_TITLES[kind], kind)
-        self.width_mm = self._spin("Width", 40, 400, 120, " mm")
-        self.height_mm = self._spin("Height", 30, 300, 80, " mm")
-        self.dpi = self._spin("Resolution", 72, 1200, 300, " dpi")
-        self.title = QCheckBox("Title above the plot")
-        self.title.setChecked(True)
-        self._pixels = QLabel()
-        self._pixels.setProperty("role", "muted")
-        self._problem = WrappedLabel("error")
-        form = QFormLayout()
-        form.addRow("Format", self.format)
-        form.addRow("Width", self.width_mm)
-        form.addRow("Height", self.height_mm)
-        form.addRow("Resolution", self.dpi)
-        form.addRow("", self.title)
-        form.addRow("", self._pixels)
-        self._picture = QLabel()
-        self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._picture.setMinimumSize(QSize(460, 330))
-        self._picture.setAccessibleName("Preview of the figure")
-        self._table = QPlainTextEdit()
-        self._table.setReadOnly(True)
-        self._table.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self._table.setAccessibleName("Preview of the numbers")
-        self._preview = QStackedWidget()
-        self._preview.addWidget(self._picture)
-        self._preview.addWidget(self._table)
-        frame = QFrame()
-        frame.setProperty("card", "true")
-        QVBoxLayout(frame).addWidget(self._preview)
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.save_button = buttons.addButton("Save as…", QDialogButtonBox.ButtonRole.AcceptRole)
+        self.setWindowTitle("Export")
+        self.setMinimumSize(QSize(860, 540))
+        self.resize(1020, 640)
+        self.items = self._items(offer, session)
+        self._build()
+        bridge.exported.connect(self._exported)
+        bridge.request_failed.connect(self._request_failed)
+        remembered = settings.export_options
+        for item in self.items.values():
+            known = remembered.get(item.key)
+            if isinstance(known, dict):
+                item.set_options(known)
+            item.changed.connect(self._item_changed)
+        self.folder.setText(settings.folder or QStandardPaths.writableLocation(_DOCUMENTS))
+        names = list(self.items)
+        self.list.setCurrentRow(names.index(start) if start in names else 0)
+
+    # building ------------------------------------------------------------------------------------------
+    def _items(self, offer: Offer, session: Exporter) -> dict[str, ExportItem]:
+        items: list[ExportItem] = []
+        if offer.plot is not None:
+            plot = offer.plot
+            items.append(FigureItem(whole(plot), key="plot", title="This plot", name=plot.title))
+        if len(offer.page) > 1:
+            name = offer.page_title
+            items.append(
+                FigureItem(
+                    offer.page, key="page", title="The page as a figure", name=name, aspect=offer.aspect
+                )
+            )
+        if offer.plot is not None:
+            items.append(NumbersItem(offer.plot))
+        if offer.run is not None:
+            if offer.weights:
+                items.append(WeightsItem(session, offer.run, offer.weights))
+            items += [TablesItem(session, offer.run), RunItem(session, offer.run)]
+        if offer.study:
+            items.append(ReportItem(session, offer.study))
+        return {item.key: item for item in items}
+
+    def _build(self) -> None:
+        self.list = QListWidget()
+        self.list.setFixedWidth(_LIST_WIDTH)
+        self.list.setIconSize(QSize(16, 16))
+        self.list.setAccessibleName("What to export")
+        self.pages = QStackedWidget()
+        for item in self.items.values():
+            row = QListWidgetItem(item.title, self.list)
+            row.setSizeHint(QSize(0, 32))
+            self.pages.addWidget(item)
+        self.recolour()
+        self.list.currentRowChanged.connect(self._item_chosen)
+        self.folder, self.name = QLineEdit(), QLineEdit()
+        self.folder.setAccessibleName("Folder")
+        self.name.setAccessibleName("Name")
+        self.browse_button = QPushButton("Browse…")
+        self.browse_button.setAutoDefault(False)
+        self.browse_button.clicked.connect(self._browse)
+        self._ending = QLabel()
+        self._ending.setProperty("role", "muted")
+        self._ending.setMinimumWidth(76)
+        place = QHBoxLayout()
+        for text, widget, share in (
+            ("Folder", self.folder, 3), ("", self.browse_button, 0), ("Name", self.name, 2), ("", self._ending, 0)
+        ):  # fmt: skip
+            if text:
+                place.addWidget(QLabel(text))
+            place.addWidget(widget, share)
+        self.message = ElidedLabel()
+        self.message.setAccessibleName("Result")
+        self.show_button = QPushButton("Open folder")
+        self.show_button.setAutoDefault(False)
+        self.show_button.clicked.connect(self._show_written)
+        self.show_button.hide()
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        self.save_button = buttons.addButton("Save", QDialogButtonBox.ButtonRole.ApplyRole)
         self.save_button.setProperty("main", "true")
-        buttons.accepted.connect(self._save)
+        self.save_button.setDefault(True)
+        self.save_button.clicked.connect(self._save)
         buttons.rejected.connect(self.reject)
-        left = QVBoxLayout()
-        left.addLayout(form)
-        left.addStretch(1)
-        left.addWidget(self._problem)
+        below = QHBoxLayout()
+        below.addWidget(self.message, 1)
+        below.addWidget(self.show_button)
+        below.addWidget(buttons)
         row = QHBoxLayout()
-        row.addLayout(left)
-        row.addWidget(frame, 1)
+        row.setSpacing(16)
+        row.addWidget(self.list)
+        row.addWidget(self.pages, 1)
         column = QVBoxLayout(self)
+        column.setContentsMargins(16, 16, 16, 12)
+        column.setSpacing(12)
         column.addLayout(row, 1)
-        column.addWidget(buttons)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(120)
-        self._timer.timeout.connect(self.refresh)
-        for spin in (self.width_mm, self.height_mm, self.dpi):
-            spin.valueChanged.connect(self._timer.start)
-        self.format.currentIndexChanged.connect(self.refresh)
-        self.title.toggled.connect(self.refresh)
-        self.refresh()
+        column.addLayout(place)
+        column.addLayout(below)
+        for field in (self.folder, self.name):
+            field.textEdited.connect(self._clear_message)
 
-    def _spin(self, name: str, low: int, high: int, value: int, unit: str) -> QSpinBox:
-        spin = QSpinBox()
-        spin.setRange(low, high)
-        spin.setValue(value)
-        spin.setSuffix(unit)
-        spin.setAccessibleName(name)
-        return spin
+    def recolour(self) -> None:
+        """Draw the icons in the colours of the theme."""
+        for number, item in enumerate(self.items.values()):
+            self.list.item(number).setIcon(theme.icon(item.picture))
 
-    def refresh(self) -> None:
-        """Draw the preview."""
-        kind = self.format.currentData()
-        for widget in (self.width_mm, self.height_mm, self.title):
-            widget.setEnabled(kind != "csv")
-        self.dpi.setEnabled(kind == "png")
-        self._preview.setCurrentIndex(1 if kind == "csv" else 0)
-        if kind == "csv":
-            lines = render_csv(self._panel).decode().splitlines()
-            more = f"\n… {len(lines) - 30:,} more lines" if len(lines) > 30 else ""
-            self._table.setPlainText("\n".join(lines[:30]) + more)
-            self._pixels.setText(f"{len(lines) - 1:,} rows")
-            return
-        width, height = self.width_mm.value(), self.height_mm.value()
-        fit = min(450 / width, 320 / height) * 25.4
-        ratio = self.devicePixelRatioF()
-        image = render_png(
-            self._panel, width, height, dpi=round(fit * ratio), with_title=self.title.isChecked()
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow a change of the theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "list"):
+            self.recolour()
+
+    # choosing ------------------------------------------------------------------------------------------
+    @property
+    def item(self) -> ExportItem:
+        """What is chosen."""
+        found = self.pages.currentWidget()
+        assert isinstance(found, ExportItem)
+        return found
+
+    def choose(self, key: str) -> None:
+        """Choose something of the list."""
+        self.list.setCurrentRow(list(self.items).index(key))
+
+    def _item_chosen(self, row: int) -> None:
+        self.pages.setCurrentIndex(row)
+        self._clear_message()
+        self._named = ""
+        self._item_changed()
+        self.item.refresh()
+
+    def _item_changed(self) -> None:
+        """Propose a name, unless the user gave one, and say the ending."""
+        if not self._named or self.name.text() == self._named:
+            self._named = self.item.stem()
+            self.name.setText(self._named)
+        self._ending.setText(self.item.ending() or "(folder)")
+
+    def target(self) -> Path:
+        """The file or folder that would be written."""
+        ending = self.item.ending()
+        return (
+            Path(self.folder.text()).expanduser() / f"{self.name.text().strip().removesuffix(ending)}{ending}"
         )
-        image.setDevicePixelRatio(ratio)
-        self._picture.setPixmap(QPixmap.fromImage(image))
-        dots = self.dpi.value() / 25.4
-        self._pixels.setText(
-            f"{round(width * dots):,} × {round(height * dots):,} pixels" if kind == "png" else ""
-        )
 
-    def write(self, path: Path) -> bool:
-        """Write the file; False, with the reason in the dialog, if it cannot be written."""
-        try:
-            export(
-                self._panel, path, self.width_mm.value(), self.height_mm.value(),
-                dpi=self.dpi.value(), with_title=self.title.isChecked(),
-            )  # fmt: skip
-        except OSError as error:
-            self._problem.setText(f"{path.name} could not be written: {error.strerror}")
-            return False
-        self.written = path
-        return True
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder to export to", self.folder.text())
+        if folder:
+            self.folder.setText(folder)
+            self._clear_message()
 
+    # writing -------------------------------------------------------------------------------------------
     def _save(self) -> None:
-        kind = self.format.currentData()
-        name = self._panel.title.lower().replace(",", "").replace(" ", "-")
-        start = str(Path(self._folder) / f"{name}.{kind}")
-        chosen, _filter = QFileDialog.getSaveFileName(self, "Save as", start, f"{_TITLES[kind]} (*.{kind})")
-        if not chosen:
+        target = self.target()
+        problem = self._problem(target)
+        if problem:
+            self._say(problem, is_error=True)
             return
-        path = Path(chosen)
-        if path.suffix.lower() != f".{kind}":
-            path = path.with_name(f"{path.name}.{kind}")
-        if self.write(path):
-            self.accept()
+        clashes = self._clashes(target)
+        if clashes and not self._may_replace(target, clashes):
+            return
+        item = self.item
+        self._settings.folder = str(target.parent)
+        self._settings.export_options = self._settings.export_options | {item.key: item.options()}
+        self.show_button.hide()
+        if item.request:
+            self._asked = item, target
+            self.save_button.setEnabled(False)
+            self._say(f"Writing {target.name}…")
+        try:
+            item.start(target, overwrite=bool(clashes))
+        except OSError as error:
+            self._say(str(error), is_error=True)
+            return
+        if not item.request:
+            self._written(item, target)
+
+    def _problem(self, target: Path) -> str:
+        """Why nothing can be written there."""
+        name = self.name.text().strip()
+        if not name:
+            return "Give it a name."
+        if "/" in name or "\\" in name:
+            return "The name holds a slash; choose the folder on the left of it."
+        if not target.parent.is_dir():
+            return f"There is no folder {target.parent}; choose another one."
+        return ""
+
+    def _clashes(self, target: Path) -> list[Path]:
+        """What is there already and would be replaced."""
+        if self.item.ending():
+            return [path for path in self.item.files(target) if path.exists()]
+        return [target] if target.is_dir() and any(target.iterdir()) else []
+
+    def _may_replace(self, target: Path, clashes: list[Path]) -> bool:
+        if self.item.ending():
+            text = f"Replace {listed([path.name for path in clashes])}?"
+            details = f"{'They are' if len(clashes) > 1 else 'It is'} in {target.parent} already."
+        else:
+            text = f"Write into {target.name}?"
+            details = "The folder is not empty. Files in it that have the same names are replaced."
+        box = QMessageBox(QMessageBox.Icon.Question, "Export", text, parent=self)
+        box.setInformativeText(details)
+        agree = box.addButton("Replace" if self.item.ending() else "Write", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.exec()
+        agreed = box.clickedButton() is agree
+        box.deleteLater()
+        return agreed
+
+    def waits_for(self, request: str) -> bool:
+        """Whether the engine is writing what was asked by this request, and the dialog will tell how it went."""
+        return self._asked is not None and self._asked[0].request == request
+
+    def _exported(self, path: str) -> None:
+        if self._asked is not None and Path(path) == self._asked[1]:
+            item, target = self._asked
+            self._written(item, target)
+
+    def _request_failed(self, event: RequestFailed) -> None:
+        if self.waits_for(event.request):
+            self._end_waiting()
+            self._say(event.message, is_error=True)
+
+    def _written(self, item: ExportItem, target: Path) -> None:
+        self._end_waiting()
+        self.written = target
+        names = [path.name for path in item.files(target)]
+        self._say(f"Wrote {listed(names)} into {target.parent}")
+        self._shown = target / "report.html" if item.key == "report" else target.parent
+        self.show_button.setText("Open report" if item.key == "report" else "Open folder")
+        self.show_button.show()
+
+    def _end_waiting(self) -> None:
+        self._asked = None
+        self.save_button.setEnabled(True)
+
+    def _show_written(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._shown)))
+
+    def _say(self, text: str, *, is_error: bool = False) -> None:
+        self.message.setProperty(
+            "role", "error" if is_error else "good" if text.startswith("Wrote") else "muted"
+        )
+        self.message.style().unpolish(self.message)
+        self.message.style().polish(self.message)
+        self.message.setText(text)
+        self.message.setToolTip(text)
+
+    def _clear_message(self) -> None:
+        if self._asked is None:
+            self._say("")
+            self.show_button.hide()

@@ -1,4 +1,4 @@
-"""Write a plot as PNG, SVG, PDF or CSV. The figure is drawn anew, black on white, at the wanted size.
+"""Write plots as PNG, SVG, PDF or CSV; a figure says in its file which runs it shows.
 
 pyqtgraph's own exporters are not used: the SVG one fails on newer Qt, the image one shrinks text.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,194 +17,137 @@ import numpy as np
 from PySide6.QtCore import (
     QBuffer,
     QByteArray,
-    QCoreApplication,
     QIODevice,
     QMarginsF,
     QPointF,
     QRectF,
+    QSaveFile,
     QSize,
     QSizeF,
     Qt,
 )
-from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPageLayout, QPageSize, QPainter, QPdfWriter
+from PySide6.QtGui import QColor, QImage, QPageLayout, QPageSize, QPainter, QPdfWriter
 from PySide6.QtSvg import QSvgGenerator
 
-from cartl_gui.plots.base import CurveStyle, PlotPanel, draw_sample
+from cartl_gui.plots.base import PlotPanel
+from cartl_gui.plots.figure import Figure, FigureStyle, Place, drawn_styles
+from cartl_gui.plots.svg import with_scaling_strokes
 from cartl_gui.theme import PRINT
+from engine import __version__
+from engine.config import settings_hash
 
-Format = Literal["png", "svg", "pdf", "csv"]
-FORMATS: tuple[Format, ...] = ("png", "svg", "pdf", "csv")
-#: Logical pixels per millimetre at 96 dots per inch.
-_PER_MM = 96 / 25.4
-
-
-class Figure:
-    """A copy of a plot, out of sight, in print colours and at a size of its own.
-
-    Args:
-        panel: the plot; its data, zoom, hidden curves and axes are taken over.
-        width_mm: width of the figure in millimetres.
-        height_mm: height of the figure in millimetres.
-        scale: device pixels per logical pixel of 1/96 inch.
-        with_title: whether the plot's title stands above it.
-    """
-
-    def __init__(
-        self,
-        panel: PlotPanel,
-        width_mm: float,
-        height_mm: float,
-        *,
-        scale: float = 1.0,
-        with_title: bool = True,
-    ) -> None:
-        self.size = QSizeF(width_mm * _PER_MM * scale, height_mm * _PER_MM * scale)
-        self._scale = scale
-        self._title = panel.title if with_title else ""
-        self._twin = panel.twin(scale)
-        self._entries = [
-            (curve.name, curve.style)
-            for curve in self._twin.curves
-            if curve.has_values() and curve.entry.isChecked() and self._twin.legend_button.isChecked()
-        ]
-        self._fonts = (self._font(9.5, bold=True), self._font(8.5))
-        self._places = self._places_of_entries()
-        self._top = self._height_above()
-        widget = self._twin.widget
-        widget.setParent(None)
-        widget.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
-        widget.resize(round(self.size.width()), max(40, round(self.size.height() - self._top)))
-        widget.show()
-        widget.resizeEvent(None)
-        scrap = QImage(QSize(8, 8), QImage.Format.Format_RGB32)
-        scrap.fill(Qt.GlobalColor.white)
-        for _ in range(3):  # the axes learn how much room their numbers need while they are painted
-            painter = QPainter(scrap)
-            widget.scene().render(painter, QRectF(0, 0, 8, 8), widget.sceneRect())
-            painter.end()
-            QCoreApplication.sendPostedEvents(None, 0)
-        self._twin.settle()
-        for item in widget.scene().items():
-            if hasattr(item, "setExportMode"):
-                item.setExportMode(True, {"antialias": True, "background": None, "resolutionScale": 1.0})
-
-    def paint(self, painter: QPainter) -> None:
-        """Paint the figure at the origin, `size` large."""
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.fillRect(QRectF(QPointF(0, 0), self.size), Qt.GlobalColor.white)
-        self._paint_head(painter)
-        widget = self._twin.widget
-        target = QRectF(0, self._top, self.size.width(), self.size.height() - self._top)
-        widget.scene().render(painter, target, widget.sceneRect(), Qt.AspectRatioMode.IgnoreAspectRatio)
-
-    def close(self) -> None:
-        """Take the copy apart."""
-        self._twin.widget.hide()
-        self._twin.widget.close()
-        self._twin.widget.deleteLater()
-        self._twin.deleteLater()
-
-    def _font(self, points: float, *, bold: bool = False) -> QFont:
-        font = QFont(self._twin.font())
-        font.setPixelSize(max(1, round(points * 96 / 72 * self._scale)))
-        font.setBold(bold)
-        return font
-
-    def _height_above(self) -> float:
-        title = self._title_box().height() if self._title else 0.0
-        rows = self._places[-1].y() + 1 if self._places else 0
-        return title + rows * QFontMetricsF(self._fonts[1]).height() + 8 * self._scale
-
-    def _title_box(self) -> QRectF:
-        """Where the title stands, in as many rows as it needs."""
-        room = QRectF(10 * self._scale, 4 * self._scale, self.size.width() - 20 * self._scale, 1e4)
-        wanted = QFontMetricsF(self._fonts[0]).boundingRect(room, Qt.TextFlag.TextWordWrap, self._title)
-        return QRectF(room.topLeft(), QSizeF(room.width(), wanted.height()))
-
-    def _places_of_entries(self) -> list[QPointF]:
-        """For each entry of the legend its left edge and the number of its row, from 0."""
-        metrics, margin = QFontMetricsF(self._fonts[1]), 10 * self._scale
-        places, left, row = [], margin, 0
-        for name, _style in self._entries:
-            width = 27 * self._scale + metrics.horizontalAdvance(name)
-            if left > margin and left + width > self.size.width() - margin:
-                left, row = margin, row + 1
-            places.append(QPointF(left, row))
-            left += width + 14 * self._scale
-        return places
-
-    def _paint_head(self, painter: QPainter) -> None:
-        painter.setPen(Qt.GlobalColor.black)
-        top = 4 * self._scale
-        if self._title:
-            painter.setFont(self._fonts[0])
-            painter.drawText(self._title_box(), Qt.TextFlag.TextWordWrap, self._title)
-            top += self._title_box().height()
-        metrics = QFontMetricsF(self._fonts[1])
-        for (name, style), place in zip(self._entries, self._places, strict=True):
-            left, above = place.x(), top + place.y() * metrics.height()
-            painter.save()
-            painter.translate(left, above + metrics.height() / 2)
-            painter.scale(self._scale, self._scale)
-            draw_sample(
-                painter, CurveStyle(style.colour, style.dashes, style.symbol, style.width), PRINT, QPointF()
-            )
-            painter.restore()
-            painter.setPen(Qt.GlobalColor.black)
-            painter.setFont(self._fonts[1])
-            painter.drawText(QPointF(left + 27 * self._scale, above + metrics.ascent()), name)
+Format = Literal["png", "svg", "pdf"]
+FORMATS: tuple[Format, ...] = ("pdf", "svg", "png")
+PROGRAM = f"CARTL Workbench {__version__}"
+#: Device pixels per 1/96 inch in vector figures, so that sizes of text are not rounded to whole pixels.
+_FINE = 4
+#: Device pixels of a preview's figure per pixel on the screen, at least.
+_PREVIEW = 2.0
+#: Lightness, 0..1, by which two curves must differ to be told apart in grey.
+_LEAST_CONTRAST = 0.12
 
 
-def render_png(
-    panel: PlotPanel, width_mm: float, height_mm: float, *, dpi: int = 300, with_title: bool = True
-) -> QImage:
-    """Draw a plot into an image of width_mm x height_mm at `dpi` dots per inch."""
-    figure = Figure(panel, width_mm, height_mm, scale=dpi / 96, with_title=with_title)
-    image = QImage(figure.size.toSize(), QImage.Format.Format_RGB32)
-    image.fill(Qt.GlobalColor.white)
-    painter = QPainter(image)
-    figure.paint(painter)
-    painter.end()
-    # Only now: axes are recorded at the screen's resolution and would be scaled to that of the image once more.
-    image.setDotsPerMeterX(round(dpi / 0.0254))
-    image.setDotsPerMeterY(round(dpi / 0.0254))
-    figure.close()
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a figure comes from: its title, and of each run its name, id and the SHA-256 of its settings."""
+
+    title: str
+    runs: tuple[tuple[str, str, str], ...] = ()
+
+    @classmethod
+    def of(cls, panels: Sequence[PlotPanel]) -> Origin:
+        """Tell it from the plots."""
+        infos = {info.id: info for panel in panels for info in panel.runs()}
+        title = "; ".join(dict.fromkeys(panel.title for panel in panels))
+        return cls(title, tuple((run.title, run.id, settings_hash(run.config)) for run in infos.values()))
+
+    def text(self) -> str:
+        """One line for the file's description."""
+        runs = "; ".join(
+            f"{name} (run {run_id}, config.toml SHA-256 {digest})" for name, run_id, digest in self.runs
+        )
+        return ". ".join(filter(None, [self.title, runs, f"Made with {PROGRAM}"]))
+
+
+def whole(panel: PlotPanel) -> list[Place]:
+    """A single plot as a figure of its own."""
+    return [(panel, QRectF(0, 0, 1, 1))]
+
+
+def paint(places: Sequence[Place], style: FigureStyle, scale: float) -> QImage:
+    """Draw a figure, `scale` pixels per 1/96 inch large."""
+    figure = Figure(places, style, scale)
+    try:
+        image = QImage(figure.size.toSize(), QImage.Format.Format_RGB32)
+        image.fill(Qt.GlobalColor.white)
+        painter = QPainter(image)
+        figure.paint(painter)
+        painter.end()
+    finally:
+        figure.close()
     return image
 
 
-def render_svg(panel: PlotPanel, width_mm: float, height_mm: float, *, with_title: bool = True) -> bytes:
-    """Draw a plot as SVG."""
-    figure = Figure(panel, width_mm, height_mm, with_title=with_title)
+def preview(places: Sequence[Place], style: FigureStyle, room: QSize, *, in_grey: bool = False) -> QImage:
+    """Draw a figure as large as fits into `room` pixels, by the same steps as into a file."""
+    fit = min(room.width() / style.width, room.height() / style.height) * 25.4 / 96
+    # Drawn larger and reduced: at the size of the screen its letters would have other widths than in the file.
+    image = paint(places, style, max(1.0, math.ceil(_PREVIEW / fit)) * fit)
+    size = QSize(round(style.width * fit * 96 / 25.4), round(style.height * fit * 96 / 25.4))
+    image = image.scaled(
+        size, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+    )
+    return image.convertToFormat(QImage.Format.Format_Grayscale8) if in_grey else image
+
+
+def render_png(
+    places: Sequence[Place], style: FigureStyle, *, dpi: int = 300, origin: Origin | None = None
+) -> QImage:
+    """Draw a figure into an image of its size at `dpi` dots per inch."""
+    image = paint(places, style, dpi / 96)
+    image.setDotsPerMeterX(round(dpi / 0.0254))
+    image.setDotsPerMeterY(round(dpi / 0.0254))
+    origin = origin or Origin.of([panel for panel, _share in places])
+    for key, text in (("Title", origin.title), ("Description", origin.text()), ("Software", PROGRAM)):
+        image.setText(key, text)
+    return image
+
+
+def render_svg(places: Sequence[Place], style: FigureStyle, *, origin: Origin | None = None) -> bytes:
+    """Draw a figure as SVG."""
+    origin = origin or Origin.of([panel for panel, _share in places])
+    figure = Figure(places, style, _FINE)
     data = QByteArray()
     buffer = QBuffer(data)
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     generator = QSvgGenerator()
     generator.setOutputDevice(buffer)
-    generator.setResolution(96)
+    generator.setResolution(96 * _FINE)
     generator.setSize(figure.size.toSize())
     generator.setViewBox(QRectF(QPointF(0, 0), figure.size))
-    generator.setTitle(panel.title)
-    generator.setDescription("CARTL Workbench")
+    generator.setTitle(origin.title)
+    generator.setDescription(origin.text())
     painter = QPainter(generator)
     figure.paint(painter)
     painter.end()
     figure.close()
     buffer.close()
-    return bytes(data.data())
+    return with_scaling_strokes(bytes(data.data()))
 
 
-def render_pdf(panel: PlotPanel, width_mm: float, height_mm: float, *, with_title: bool = True) -> bytes:
-    """Draw a plot as a PDF page of exactly its size."""
-    figure = Figure(panel, width_mm, height_mm, with_title=with_title)
+def render_pdf(places: Sequence[Place], style: FigureStyle, *, origin: Origin | None = None) -> bytes:
+    """Draw a figure as a PDF page of exactly its size."""
+    origin = origin or Origin.of([panel for panel, _share in places])
+    figure = Figure(places, style, _FINE)
     data = QByteArray()
     buffer = QBuffer(data)
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     writer = QPdfWriter(buffer)
-    writer.setResolution(96)
-    writer.setTitle(panel.title)
-    writer.setCreator("CARTL Workbench")
+    writer.setResolution(96 * _FINE)
+    writer.setTitle(origin.text())
+    writer.setCreator(PROGRAM)
     size = QPageSize(
-        QSizeF(width_mm, height_mm), QPageSize.Unit.Millimeter, "", QPageSize.SizeMatchPolicy.ExactMatch
+        QSizeF(style.width, style.height), QPageSize.Unit.Millimeter, "", QPageSize.SizeMatchPolicy.ExactMatch
     )
     writer.setPageLayout(QPageLayout(size, QPageLayout.Orientation.Portrait, QMarginsF(0, 0, 0, 0)))
     painter = QPainter(writer)
@@ -210,6 +156,20 @@ def render_pdf(panel: PlotPanel, width_mm: float, height_mm: float, *, with_titl
     figure.close()
     buffer.close()
     return bytes(data.data())
+
+
+def render(
+    kind: Format, places: Sequence[Place], style: FigureStyle, *, dpi: int = 300, origin: Origin | None = None
+) -> bytes:
+    """A figure as the bytes of a file."""
+    if kind == "svg":
+        return render_svg(places, style, origin=origin)
+    if kind == "pdf":
+        return render_pdf(places, style, origin=origin)
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    render_png(places, style, dpi=dpi, origin=origin).save(buffer, "PNG")
+    return bytes(buffer.data().data())
 
 
 def render_csv(panel: PlotPanel) -> bytes:
@@ -223,30 +183,43 @@ def render_csv(panel: PlotPanel) -> bytes:
     return out.getvalue().encode()
 
 
-def export(
-    panel: PlotPanel, path: Path, width_mm: float = 120, height_mm: float = 80, *, dpi: int = 300,
-    with_title: bool = True,
-) -> None:  # fmt: skip
-    """Write a plot in the format that the file's ending names.
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write files in order, each as a whole or not at all, replacing what is there.
 
     Raises:
-        ValueError: the ending is none of png, svg, pdf, csv.
-        OSError: the file cannot be written.
+        OSError: one could not be written; those before it are.
     """
-    kind = path.suffix.lower().lstrip(".")
-    if kind == "csv":
-        path.write_bytes(render_csv(panel))
-    elif kind == "svg":
-        path.write_bytes(render_svg(panel, width_mm, height_mm, with_title=with_title))
-    elif kind == "pdf":
-        path.write_bytes(render_pdf(panel, width_mm, height_mm, with_title=with_title))
-    elif kind == "png":
-        buffer = QBuffer()
-        buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-        render_png(panel, width_mm, height_mm, dpi=dpi, with_title=with_title).save(buffer, "PNG")
-        path.write_bytes(bytes(buffer.data().data()))
-    else:
-        raise ValueError(f"expected a file name that ends with .png, .svg, .pdf or .csv, got {path.name!r}")
+    for path, data in files.items():
+        file = QSaveFile(str(path))
+        opened = file.open(QIODevice.OpenModeFlag.WriteOnly)
+        if not opened or file.write(data) != len(data) or not file.commit():
+            raise OSError(f"{path} could not be written: {file.errorString()}")
+
+
+def alike_in_grey(panels: Sequence[PlotPanel], style: FigureStyle) -> list[str]:
+    """Pairs of curves that nothing tells apart once printed in grey: "clean and robust"."""
+    pairs = []
+    for panel in panels:
+        shown = [
+            (curve.name, look, _lightness(look.colour_in(PRINT)))
+            for curve, look in drawn_styles(panel, style)
+        ]
+        for number, (name, look, lightness) in enumerate(shown):
+            for other, another, its in shown[number + 1 :]:
+                same = (look.dashes, look.symbol) == (another.dashes, another.symbol)
+                if same and abs(lightness - its) < _LEAST_CONTRAST:
+                    pairs.append(f"{name} and {other}")
+    return pairs
+
+
+def _lightness(colour: QColor) -> float:
+    """CIE lightness 0..1."""
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (colour.redF(), colour.greenF(), colour.blueF())
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (116 * math.cbrt(luminance) - 16) / 100 if luminance > 0.008856 else 9.033 * luminance
 
 
 def _cell(value: object) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog
 from pytestqt.qtbot import QtBot
 
+from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.forms.config_form import ConfigForm
 from cartl_gui.forms.fields import FieldRow
 from cartl_gui.main_window import MainWindow
@@ -57,6 +59,16 @@ def row(form: ConfigForm, place: str) -> FieldRow:
 def press(window: MainWindow, command: str) -> None:
     """Choose a command as a menu would."""
     window.commands.actions[command].trigger()
+
+
+def save(window: MainWindow, folder: Path, name: str) -> ExportDialog:
+    """Write what the export dialog offers under this name, and return the dialog, still open."""
+    dialog = window.do.exports.dialog
+    assert dialog is not None
+    dialog.folder.setText(str(folder))
+    dialog.name.setText(name)
+    dialog.save_button.click()
+    return dialog
 
 
 def answer(text: str) -> None:

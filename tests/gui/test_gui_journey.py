@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shiboken6
-from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.main_window import MainWindow
@@ -19,7 +18,7 @@ from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme
 from engine.api import Session
 from engine.config import StudyConfig, parse_study
-from tests.gui.gui_helpers import end
+from tests.gui.gui_helpers import end, save
 
 TINY = """
 title = "tiny"
@@ -107,9 +106,11 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
 
     qtbot.waitUntil(lambda: live.commands.actions["export_weights"].isEnabled(), timeout=5000)
     weights = tmp_path / "weights.safetensors"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(weights), ""))
     live.commands.actions["export_weights"].trigger()
-    qtbot.waitUntil(weights.exists, timeout=10_000)
+    dialog = save(live, tmp_path, weights.name)
+    qtbot.waitUntil(lambda: dialog.message.text().startswith("Wrote"), timeout=10_000)
+    assert weights.exists()
+    dialog.close()
 
     assert target.result is not None
     assert target.result.samples == 20

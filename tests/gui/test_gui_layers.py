@@ -20,7 +20,7 @@ from cartl_gui.layers_view import LIPSCHITZ, QUANTITIES, Question, Source
 from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.layers import LayersPage
 from cartl_gui.pages.layers_table import ESTIMATE, LOWER, NAME, UPPER
-from cartl_gui.plots.export import render_csv, render_png
+from cartl_gui.plots.export import render_csv
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
 from cartl_gui.settings import WindowSettings
@@ -28,6 +28,7 @@ from cartl_gui.theme import DARK, LIGHT, Theme, palette_of
 from engine.config import StageName
 from engine.events import InspectionProgress, RowsAdded, RunRecord
 from engine.store.schema import BOUNDS, LAYERS, PROBE
+from tests.gui.figures import render_png
 from tests.gui.gui_helpers import data_of, drain, press
 from tests.gui.scripted_layers import BLOCKS, NETWORK, bound_rows, inspected
 from tests.gui.scripted_session import ScriptedSession, demo_study, earlier_run

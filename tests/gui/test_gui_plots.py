@@ -14,18 +14,17 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.plots.accuracy import AccuracyPlot
 from cartl_gui.plots.base import PlotPanel, nice_top
 from cartl_gui.plots.classes import ClassesPlot
 from cartl_gui.plots.distance import DistancePlot
-from cartl_gui.plots.export import export, render_csv, render_pdf, render_png, render_svg
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.run_data import MAX_POINTS, RunData, column_edges, decimate
 from cartl_gui.theme import DARK, LIGHT, palette_of
 from engine.config import StageName
 from engine.events import RowsAdded
+from tests.gui.figures import export, render_pdf, render_png, render_svg
 from tests.gui.gui_helpers import data_of
 from tests.gui.scripted_session import earlier_run, layer_rows, layout_of, sample_rows, step_rows
 
@@ -363,28 +362,6 @@ def shown_then_closed(qtbot: QtBot, data: RunData) -> PlotPanel:
     panel = shown(qtbot, AccuracyPlot, data, "pretraining")
     panel.close()
     return panel
-
-
-def test_that_an_unknown_ending_is_refused(qtbot: QtBot, data: RunData, tmp_path: Path) -> None:
-    panel = shown_then_closed(qtbot, data)
-    with pytest.raises(ValueError, match=r"ends with \.png, \.svg, \.pdf or \.csv, got 'plot.gif'"):
-        export(panel, tmp_path / "plot.gif")
-
-
-def test_that_the_export_dialog_previews_and_writes_each_format(
-    qtbot: QtBot, data: RunData, tmp_path: Path
-) -> None:
-    panel = shown_then_closed(qtbot, data)
-    dialog = ExportDialog(panel)
-    qtbot.addWidget(dialog)
-    for index, kind in enumerate(("png", "svg", "pdf", "csv")):
-        dialog.format.setCurrentIndex(index)
-        assert dialog.dpi.isEnabled() == (kind == "png")
-        assert dialog.write(tmp_path / f"plot.{kind}")
-        assert (tmp_path / f"plot.{kind}").stat().st_size > 100
-    assert dialog._table.toPlainText().splitlines()[0] == render_csv(panel).decode().splitlines()[0]
-    assert not dialog.write(tmp_path / "missing" / "plot.png")
-    assert "could not be written" in dialog._problem.text()
 
 
 @each_plot

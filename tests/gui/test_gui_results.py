@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage
-from PySide6.QtWidgets import QApplication, QFileDialog
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from cartl_gui import words
 from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.results import ResultsPage
-from cartl_gui.plots.export import export, render_csv, render_png
+from cartl_gui.plots.export import render_csv
 from cartl_gui.plots.trade_off import TradeOffPlot, style_of
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import DARK, Theme, palette_of, style_sheet
@@ -26,7 +26,8 @@ from engine.config import ComparisonConfig, StudyConfig, parse_study
 from engine.events import RunInfo
 from engine.results import Results, compare, results_of
 from tests.engine.study_results import by_id, pretrained, run_info, study_of_two_lines, transferred
-from tests.gui.gui_helpers import drain, end, press
+from tests.gui.figures import export, render_png
+from tests.gui.gui_helpers import drain, end, press, save
 from tests.gui.scripted_session import ScriptedSession
 
 STUDY = "Study"
@@ -285,16 +286,18 @@ def test_that_a_report_is_written_into_a_folder_and_opened(
     window: MainWindow, session: ScriptedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_args: str(tmp_path))
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     window.start_demo()
     session.run_out()
     drain(window)
     press(window, "page_results")
     window.results.report_button.click()
+    dialog = save(window, tmp_path, "report")
     drain(window)
-    assert ("export_report", "Letters to digits", tmp_path) in session.calls
-    assert opened == [str(tmp_path / "report.html")]
+    assert ("export_report", "Letters to digits", tmp_path / "report") in session.calls
+    dialog.show_button.click()
+    assert opened == [str(tmp_path / "report" / "report.html")]
+    dialog.close()
 
 
 def test_that_the_plot_of_the_results_is_exported_by_the_command(
@@ -305,7 +308,7 @@ def test_that_the_plot_of_the_results_is_exported_by_the_command(
     drain(window)
     press(window, "page_results")
     assert window.shown.plot() is window.results.plot
-    assert window.commands.actions["export_plot"].isEnabled()
+    assert window.commands.actions["export"].isEnabled()
 
 
 TINY = """

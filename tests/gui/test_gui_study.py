@@ -17,11 +17,12 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.actions.runs import command_line
+from cartl_gui.dialogs.export_items import WeightsItem
 from cartl_gui.main_window import MainWindow
-from cartl_gui.pages.inspector import config_facts
+from cartl_gui.pages.run_facts import config_facts
 from engine.config import FinetuningConfig, dump_study
 from engine.events import Downloading, RequestFailed, RunChanged, RunsListed
-from tests.gui.gui_helpers import answer, drain, press
+from tests.gui.gui_helpers import answer, drain, press, save
 from tests.gui.scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
 
 
@@ -42,7 +43,7 @@ def test_that_one_click_on_the_demo_queues_its_runs_and_draws_curves(
     assert re.match(r"\d+ % at, 3 waiting – CARTL Workbench", window.windowTitle())
     assert "epoch" in window.status.text()
     assert "images/s" in window.status.text()
-    assert window.commands.actions["export_plot"].isEnabled()
+    assert window.commands.actions["export"].isEnabled()
 
 
 def test_that_the_plots_follow_the_study_to_its_next_run(
@@ -296,9 +297,13 @@ def test_that_weights_are_exported_after_a_stage(
     drain(window)
     window.show_run("0004-fdm-neft")
     drain(window)
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_args: (str(tmp_path / "net"), "(*.pt)"))
     press(window, "export_weights")
+    dialog = window.do.exports.dialog
+    assert dialog is not None and isinstance(dialog.item, WeightsItem)
+    dialog.item.format.setCurrentIndex(1)
+    save(window, tmp_path, "net")
     drain(window)
+    dialog.close()
     assert session.calls[-1] == ("export_weights", "0004-fdm-neft", "finetuning", tmp_path / "net.pt")
     assert "net.pt" in window.log.text.toPlainText()
 

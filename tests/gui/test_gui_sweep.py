@@ -15,14 +15,13 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.dialogs.export_dialog import ExportDialog
-from cartl_gui.plots.export import export, render_pdf, render_svg
 from cartl_gui.plots.sweep import SweepPlot
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import DARK, LIGHT, palette_of
 from engine.config import AttackConfig
 from engine.events import SweepResult
 from engine.statistics import wilson
+from tests.gui.figures import export, render_pdf, render_svg
 from tests.gui.test_gui_attack_page import AUTOATTACK, PGD, during, played
 
 RADII = [2 / 255, 4 / 255, 32 / 255]
@@ -189,13 +188,10 @@ def test_that_svg_and_pdf_show_the_chosen_axis(qtbot: QtBot, data: RunData, axis
     panel.close()
 
 
-def test_that_the_export_dialog_writes_every_format(qtbot: QtBot, data: RunData, tmp_path: Path) -> None:
+def test_that_every_format_is_written(qtbot: QtBot, data: RunData, tmp_path: Path) -> None:
     panel = shown(qtbot, data)
-    dialog = ExportDialog(panel)
-    qtbot.addWidget(dialog)
-    for index, kind in enumerate(("png", "svg", "pdf", "csv")):
-        dialog.format.setCurrentIndex(index)
-        assert dialog.write(tmp_path / f"sweep.{kind}")
+    for kind in ("png", "svg", "pdf", "csv"):
+        export(panel, tmp_path / f"sweep.{kind}")
         assert (tmp_path / f"sweep.{kind}").stat().st_size > 100
     image = QImage(str(tmp_path / "sweep.png"))
     orange = QColor(LIGHT.curves[1])

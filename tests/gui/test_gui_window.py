@@ -65,7 +65,7 @@ def test_that_nothing_that_needs_a_run_is_enabled_without_one(window: MainWindow
         "stop_all",
         "use_settings",
         "export_weights",
-        "export_plot",
+        "export",
     }
     assert {"new", "open", "run", "demo", "shortcuts"} <= enabled
     assert not Situation().running
