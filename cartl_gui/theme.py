@@ -228,6 +228,10 @@ def style_sheet(colours: Scheme, size: float = 1.0) -> str:
     QToolButton[quiet="true"]:checked {{ background: {c.selection}; }}
     QToolButton[quiet="true"]:focus {{ border: 1px solid {c.accent}; }}
     QToolButton[quiet="true"]::menu-indicator {{ image: none; width: 0; }}
+    QPushButton[link="true"] {{ color: {c.accent}; background: transparent; border: 1px solid transparent;
+                                border-radius: 4px; padding: 1px 3px; text-align: left; }}
+    QPushButton[link="true"]:hover {{ color: {c.accent_hover}; text-decoration: underline; }}
+    QPushButton[link="true"]:focus {{ border: 1px solid {c.accent}; }}
     QToolButton[legend="true"] {{ border: 1px solid transparent; border-radius: 4px; padding: 1px 3px;
                                   background: transparent; }}
     QToolButton[legend="true"]:hover {{ background: {c.selection}; }}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QPainter, QWheelEvent
+from PySide6.QtGui import QPainter, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QTableWidget,
     QToolButton,
@@ -15,6 +16,30 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme
+
+
+class ElidedButton(QPushButton):
+    """A button that shortens its text instead of forcing its parent wide."""
+
+    def __init__(self, text: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._text = text
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setText(text)
+
+    def full_text(self) -> str:
+        """The text, however much of it is seen."""
+        return self._text
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Show as much of the text as there is room for."""
+        super().resizeEvent(event)
+        room = self.width() - 2 * self.fontMetrics().averageCharWidth()
+        self.setText(self.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, room))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Room for a few letters."""
+        return QSize(30, super().minimumSizeHint().height())
 
 
 class ElidedLabel(QLabel):
@@ -64,6 +89,11 @@ class QuietButton(QToolButton):
         self.setAccessibleName(name)
         self.setToolTip(tip or name)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def set_picture(self, picture: str, colour: str | None = None) -> None:
+        """Show another picture; in the colour of the text unless one is given."""
+        self._picture = picture
+        self.setIcon(theme.icon(picture, colour))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw the picture in the colours of a new theme."""

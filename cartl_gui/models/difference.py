@@ -123,10 +123,15 @@ def _number(value: Any) -> str:
 
 
 class DifferenceModel(QAbstractTableModel):
-    """The differences of some runs; the first column holds the settings' titles, the others one run each."""
+    """The differences of some runs; the first column holds the settings' titles, the others one run each.
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    With `short` the titles are as narrow as `short_titles` makes them.
+    """
+
+    def __init__(self, parent: QObject | None = None, *, short: bool = False) -> None:
         super().__init__(parent)
+        self._is_short = short
+        self._titles: dict[str, str] = {}
         self.runs: tuple[RunInfo, ...] = ()
         self.rows: tuple[Difference, ...] = ()
 
@@ -139,6 +144,8 @@ class DifferenceModel(QAbstractTableModel):
             return
         self.beginResetModel()
         self.runs, self.rows = tuple(runs), rows
+        places = [row.place for row in rows]
+        self._titles = short_titles(places) if self._is_short else {row.place: row.title for row in rows}
         self.endResetModel()
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
@@ -164,9 +171,9 @@ class DifferenceModel(QAbstractTableModel):
         row, column = self.rows[index.row()], index.column()
         text = row.values[column - 1] if column else row.title
         if role == Qt.ItemDataRole.DisplayRole:
-            return text
+            return text if column else self._titles[row.place]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return text if column else row.place
+            return text if column else f"{row.title}\n{row.place}"
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return f"{row.title} of {self.runs[column - 1].title}: {text}" if column else text
         return None
