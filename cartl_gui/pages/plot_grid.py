@@ -51,6 +51,8 @@ class PlotGrid(QSplitter):
     export_requested = Signal(object)
     #: A plot was enlarged, or all are shown again.
     arranged = Signal()
+    #: A plot was made.
+    made = Signal(object)
 
     def __init__(
         self, rows: Sequence[Sequence[Callable[[], PlotPanel]]], least: tuple[int, int] = (300, 190)
@@ -114,6 +116,7 @@ class PlotGrid(QSplitter):
         self.group.add(panel)
         panel.export_requested.connect(self.export_requested)
         panel.maximise_toggled.connect(self._maximise)
+        self.made.emit(panel)
 
     def _maximise(self, panel: PlotPanel, on: bool) -> None:
         for slot in self.slots:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF
-from PySide6.QtGui import QColor, QPainterPath, QPolygonF
+from PySide6.QtGui import QColor, QPainterPath
 from PySide6.QtWidgets import QGraphicsPathItem, QHBoxLayout, QWidget
 
 from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NAMES, NOTHING, SHORT_NAMES, History, Source
+from cartl_gui.plots.area import area_between
 from cartl_gui.plots.base import Curve, CurveStyle, Series, nice_top
 from cartl_gui.plots.layer_panel import LayerPanel, decades, scaled
 from cartl_gui.plots.legend import Legend
 from cartl_gui.plots.marks import Band, Mark, lines_of
-from cartl_gui.run_data import RunData, decimate
+from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place
 from cartl_gui.theme import Scheme
 from cartl_gui.timeline import Timeline
@@ -172,30 +170,10 @@ class BandPlot(LayerPanel):
         for area, (upper, _value, lower) in zip(self._areas, self._groups, strict=True):
             path = QPainterPath()
             if upper.entry.isChecked() and lower.entry.isChecked():
-                for polygon in self._polygons(upper, lower):
-                    path.addPolygon(polygon)
+                low, high = (scaled(curve.y, log=self._is_log()) for curve in (lower, upper))
+                left, right = self._span()
+                path = area_between(upper.x, low, high, 0.003 * (right - left))
             area.setPath(path)
-
-    def _polygons(self, upper: Curve, lower: Curve) -> Iterator[QPolygonF]:
-        """The area between two curves, a polygon for each stretch without a gap; a bar where one is a single point."""
-        log = self._is_log()
-        epoch, above = decimate(upper.x, scaled(upper.y, log=log))
-        below = decimate(lower.x, scaled(lower.y, log=log))[1]
-        left, right = self._span()
-        bar = 0.003 * (right - left)
-        known = np.isfinite(above) & np.isfinite(below)
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]])))
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            part = slice(int(first), int(last))
-            places, high, low = epoch[part], above[part], below[part]
-            if len(places) == 1:
-                places, high, low = (
-                    np.array([places[0] - bar, places[0] + bar]),
-                    high.repeat(2),
-                    low.repeat(2),
-                )
-            around = (*zip(places, high, strict=True), *zip(places[::-1], low[::-1], strict=True))
-            yield QPolygonF([QPointF(float(x), float(y)) for x, y in around])
 
     def _is_log(self) -> bool:
         """The whole network's constant is a logarithm already."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 from PySide6.QtGui import QFont, QKeyEvent
 from PySide6.QtWidgets import QLabel, QWidget
 
@@ -55,6 +55,9 @@ class PlotPanel(PlotFrame):
     #: What runs along the x axis, for plots that are pointed at and zoomed together: "time", "block", or "" for
     #: what no other plot shows.
     x_axis = ""
+
+    #: Something is pointed at in this plot, or nothing any more.
+    pointed_at = Signal(object)
 
     def __init__(self, title: str, x_title: str, y_title: str, *, parent: QWidget | None = None) -> None:
         super().__init__(title, parent)
@@ -187,9 +190,12 @@ class PlotPanel(PlotFrame):
 
     def caption(self) -> str:
         """What is to be known about the plot beside its axes, on paper too."""
+        return ", ".join(filter(None, (self._standing, self.gaps())))
+
+    def gaps(self) -> str:
+        """How many values a logarithmic axis leaves out."""
         dropped = sum(curve.dropped() for curve in self.curves)
-        parts = [self._standing, f"{count(dropped, 'value')} ≤ 0 not shown" if dropped else ""]
-        return ", ".join(filter(None, parts))
+        return f"{count(dropped, 'value')} ≤ 0 not shown" if dropped else ""
 
     def _write_note(self) -> None:
         self.write_note(self.caption())
@@ -462,11 +468,12 @@ class PlotPanel(PlotFrame):
 
     # events --------------------------------------------------------------------------------------------
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Follow a change of the theme."""
+        """Follow a change of theme or scale."""
         super().changeEvent(event)
-        if event.type() != QEvent.Type.PaletteChange or not getattr(self, "_follows_theme", False):
+        if not getattr(self, "_follows_theme", False):
             return
-        if self.colours.name != theme.scheme().name:
+        recoloured = event.type() == QEvent.Type.PaletteChange and self.colours.name != theme.scheme().name
+        if recoloured or event.type() == QEvent.Type.FontChange:
             self.recolour(theme.scheme())
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802

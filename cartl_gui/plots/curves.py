@@ -78,6 +78,18 @@ class Curve:
             self.averaged = smooth(self.y, self.smoothing)
             self._thin = decimate(self.x, self.averaged)
 
+    def restyle(self, style: CurveStyle) -> None:
+        """Look different from now on."""
+        if style == self.style:
+            return
+        self.style = style
+        self.entry.restyle(style)
+        for item in filter(None, (self.item, self._raw)):
+            item.curve.setSegmentedLineMode("off" if style.dashes else "on")
+        if self._colours is not None:
+            self.recolour(*self._colours)
+        self.draw()
+
     def set_window(self, window: tuple[float, float] | None) -> None:
         """Draw what lies between two places of the x axis in all detail; None is everything."""
         if window != self._window:

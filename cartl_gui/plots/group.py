@@ -68,6 +68,7 @@ class PlotGroup:
                 other.point_at(position)
             elif panel.x_axis == "time" and other is not panel:
                 other.show_moment(position)
+        panel.pointed_at.emit(panel)
 
     # zooming -------------------------------------------------------------------------------------------
     def zoomed(self, panel: PlotPanel, before: View) -> None:

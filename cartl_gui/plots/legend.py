@@ -49,6 +49,11 @@ class LegendEntry(QToolButton):
             f"{full or name}\nClick to hide or show it, double-click or press Enter to show it alone"
         )
 
+    def restyle(self, style: CurveStyle) -> None:
+        """Show another sample."""
+        self.style_of_curve = style
+        self.update()
+
     def set_value(self, text: str) -> None:
         """Show the curve's value beside its name."""
         if text == self.value:
@@ -61,6 +66,14 @@ class LegendEntry(QToolButton):
             self.resized.emit()
         self.setAccessibleDescription(text)
         self.update()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Make room for larger letters."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and getattr(self, "value", ""):
+            self._value_width = self.fontMetrics().horizontalAdvance(self.value)
+            self.updateGeometry()
+            self.resized.emit()
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Room for sample, name and value."""

@@ -12,6 +12,8 @@ from cartl_gui.theme import Scheme
 
 #: In place of a curve's number: the colour of quiet text, for what is no measurement of its own.
 QUIET = -1
+#: Symbols that are told apart at a glance; with six colours no two of 24 curves look alike.
+SYMBOLS = ("o", "s", "t1", "d", "t", "star", "p", "h")
 
 
 @dataclass(frozen=True, slots=True)

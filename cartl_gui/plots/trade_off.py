@@ -14,13 +14,12 @@ from PySide6.QtWidgets import QGraphicsSimpleTextItem, QToolTip, QWidget
 from cartl_gui import words
 from cartl_gui.plots.base import QUIET, Curve, CurveStyle, PlotPanel, Series
 from cartl_gui.plots.marks import Errors, Lines, Mark, Texts
+from cartl_gui.plots.style import SYMBOLS
 from cartl_gui.theme import Scheme
 from engine.results import Cell, Evaluation, Line
 from engine.statistics import Estimate
 
 TITLE = "Trade-off"
-#: Symbols of lines; with six colours no two of 24 lines look alike.
-SYMBOLS = ("o", "s", "t1", "d", "t", "star", "p", "h")
 #: Pixels within which the mouse points at a cell.
 REACH = 16.0
 #: Most cells that are labelled with their k; more would be no reading.
