@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QEvent, QSize, Signal
@@ -21,9 +21,10 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.forms.groups import Section
-from cartl_gui.forms.specs import FieldSpec, spec_of
+from cartl_gui.forms.specs import spec_of
 from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import STAGE_TITLES, BatchNormPolicy, StudyConfig, axes_for, field_at
+from engine.config.sweeps import SweepError, parse_sweep, write_sweep
 
 #: Axes that come first in the list, being those that papers vary.
 COMMON = (
@@ -39,10 +40,9 @@ POLICIES = {
 }
 _PARTS = {"model": "Network", "source": "Source data", "target": "Target data", "machine": "Machine",
           "inspection": "Measuring", "training": "Training attack"}  # fmt: skip
-#: Most values that a range such as 1-5 may stand for.
-MAX_RANGE = 1000
 
 
+@functools.cache
 def axis_title(name: str) -> str:
     """What an axis is called in the form: "Transfer: Spectral bound (beta)"."""
     if name == "k":
@@ -57,44 +57,6 @@ def axis_title(name: str) -> str:
     return ": ".join([*map(str, parts), str(field_at(name).title)])
 
 
-def read_values(text: str, spec: FieldSpec) -> list[Any]:
-    """Read typed values: "1, 2, 5" or, for whole numbers, "0-4".
-
-    Raises:
-        ValueError: saying what was expected.
-    """
-    values: list[Any] = []
-    for part in re.split(r"[,;\s]+", text.strip()):
-        span = re.fullmatch(r"(\d+)(?:-|\.\.)(\d+)", part)
-        try:
-            if spec.kind == "integer" and span:
-                first, last = int(span[1]), int(span[2])
-                if not first <= last < first + MAX_RANGE:
-                    raise ValueError(part)
-                values += range(first, last + 1)
-            elif spec.kind == "integer":
-                values.append(int(part))
-            elif spec.kind == "ratio" and "/" in part:
-                values.append(part)
-            else:
-                values.append(float(part))
-        except ValueError:
-            example = (
-                "whole numbers such as 1, 2, 5 or 0-4"
-                if spec.kind == "integer"
-                else "numbers such as 0.4, 0.6"
-            )
-            example = "numbers or ratios such as 4/255, 8/255" if spec.kind == "ratio" else example
-            got = f"got {part!r}" if part else "the field is empty"
-            raise ValueError(f"Expected {example}, {got}") from None
-    return values
-
-
-def write_values(values: Iterable[Any]) -> str:
-    """Write values as they are typed."""
-    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-
-
 class AxisRow(QWidget):
     """One setting with its values. Never changes what was typed."""
 
@@ -106,6 +68,9 @@ class AxisRow(QWidget):
         self.name = ""
         self._labelled: dict[str, Any] = {}
         self._boxes: list[QCheckBox] = []
+        #: The values of a choice in the order typed, and what was typed in its field if that cannot be read.
+        self._order: list[Any] = []
+        self._unread = ""
         self.line = QLineEdit()
         self.setting = QuietCombo()
         self.setting.setAccessibleName("Setting to vary")
@@ -149,17 +114,45 @@ class AxisRow(QWidget):
         column.addWidget(self._error)
         self._edit(name, values)
 
-    def values(self) -> list[Any] | dict[str, Any]:
-        """The values to take: a list, or label -> value.
-
-        Raises:
-            ValueError: what was typed cannot be read.
-        """
+    def values(self) -> list[Any] | dict[str, Any] | str:
+        """The values to take: a list, label -> value, or what was typed if that cannot be read."""
         if self._labelled:
             return {box.text(): self._labelled[box.text()] for box in self._boxes if box.isChecked()}
+        if self._unread:
+            return self._unread
         if self._boxes:
-            return [box.property("value") for box in self._boxes if box.isChecked()]
-        return read_values(self.line.text(), spec_of(self.name))
+            ticked = [box.property("value") for box in self._boxes if box.isChecked()]
+            return sorted(ticked, key=lambda value: self._order.index(value) if value in self._order else 99)
+        try:
+            return list(parse_sweep(self.line.text(), field_at(self.name)))
+        except SweepError:
+            return self.line.text()
+
+    def text(self) -> str | None:
+        """The values as they are typed in a field; None where they have labels."""
+        values = self.values()
+        if isinstance(values, str):
+            return values
+        if self._labelled or isinstance(values, dict):
+            return None
+        return write_sweep(values) if self._boxes else self.line.text()
+
+    def put_text(self, text: str) -> None:
+        """Take over what was typed in a field, without telling."""
+        if not self._boxes:
+            self.line.blockSignals(True)
+            self.line.setText(text)
+            self.line.blockSignals(False)
+            return
+        try:
+            self._order, self._unread = list(parse_sweep(text, field_at(self.name))), ""
+        except SweepError:
+            self._unread = text
+            return
+        for box in self._boxes:
+            box.blockSignals(True)
+            box.setChecked(box.property("value") in self._order)
+            box.blockSignals(False)
 
     def show_problem(self, text: str) -> None:
         """Show in red why the values cannot be used; empty text removes that."""
@@ -178,13 +171,17 @@ class AxisRow(QWidget):
         self._edit(str(self.setting.currentData()), None)
         self.changed.emit()
 
+    def _ticked(self) -> None:
+        self._unread = ""
+        self.changed.emit()
+
     def _edit(self, name: str, values: Any) -> None:
         """Show the editor that fits a setting; without values everything is ticked, or nothing typed yet."""
         while (item := self._editor.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.hide()
                 widget.deleteLater()
-        self.name, self._boxes = name, []
+        self.name, self._boxes, self._order, self._unread = name, [], [], ""
         spec = spec_of(name)
         if name == BATCH_NORM and values is None:
             values = POLICIES
@@ -197,10 +194,12 @@ class AxisRow(QWidget):
             choices = {"on": True, "off": False} if spec.kind == "switch" else {}
         self.setting.setToolTip(f"<p>{spec.help}</p>")
         if not choices:
-            self.line = QLineEdit(write_values(values or []))
+            self.line = QLineEdit(values if isinstance(values, str) else write_sweep(values or []))
             self.line.setAccessibleName(f"Values of {axis_title(name)}")
             self.line.setPlaceholderText(
-                "values with commas, such as 1, 3, 5" if spec.kind == "integer" else "values with commas"
+                "such as 1, 3, 5 or 1..5"
+                if spec.kind == "integer"
+                else "such as 0.1, 0.2 or log(0.001, 0.1, 3)"
             )
             self.line.textChanged.connect(self.changed)
             self._editor.addWidget(self.line)
@@ -210,12 +209,14 @@ class AxisRow(QWidget):
         grid.setContentsMargins(2, 0, 0, 0)
         grid.setVerticalSpacing(2)
         ticked = list(self._labelled) if self._labelled else values
+        if isinstance(values, list):
+            self._order = list(values)
         for number, (text, value) in enumerate(choices.items()):
             box = QCheckBox(text)
             box.setProperty("value", value)
             box.setAccessibleName(f"{axis_title(name)}: {text}")
             box.setChecked(ticked is not None and value in ticked)
-            box.toggled.connect(self.changed)
+            box.toggled.connect(self._ticked)
             grid.addWidget(box, number // 2, number % 2)
             self._boxes.append(box)
         self._editor.addWidget(holder)
@@ -230,7 +231,8 @@ class AxisRow(QWidget):
 class GridSection(Section):
     """Seeds of the study and the settings that are varied, with what that amounts to."""
 
-    changed = Signal()
+    #: Comes with the name of the axis that was edited.
+    changed = Signal(str)
 
     def __init__(self) -> None:
         super().__init__("grid", "Grid", has_switch=False)
@@ -242,12 +244,12 @@ class GridSection(Section):
         self._many = False
         self._loading = False
         self.seeds = QLineEdit()
-        self.seeds.setPlaceholderText("as in each run; 0-4 makes five of each")
+        self.seeds.setPlaceholderText("as in each run; 0..4 makes five of each")
         self.seeds.setToolTip(
-            "<p>Every run is made once for each of these seeds, such as 0, 1, 2 or 0-4. Results are means over them.</p>"
+            "<p>Every run is made once for each of these seeds, such as 0, 1, 2 or 0..4. Results are means over them.</p>"
         )
         self.seeds.setAccessibleName("Seeds")
-        self.seeds.textChanged.connect(self._edited)
+        self.seeds.textChanged.connect(self._seeds_edited)
         label = QLabel("Seeds")
         label.setBuddy(self.seeds)
         line = QHBoxLayout()
@@ -285,7 +287,8 @@ class GridSection(Section):
         self._many = many
         self._offer(values)
         seeds = shared.get("seed", [])
-        self.seeds.setText(write_seeds(seeds) if isinstance(seeds, list) else write_seeds(seeds.values()))
+        seeds = list(seeds.values()) if isinstance(seeds, dict) else seeds
+        self.seeds.setText(seeds if isinstance(seeds, str) else write_sweep(seeds))
         for row in self.rows:
             self._drop(row)
         self.rows = []
@@ -304,29 +307,60 @@ class GridSection(Section):
         row = self._append(free, None, shared=not self._many)
         self.set_open(True)
         row.setting.setFocus()
-        self._edited()
+        self._edited(row.name)
 
     def axes(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-        """Axes of the study, those of the run in the form, and what cannot be read: "grid.k" -> reason."""
+        """Axes of the study, those of the run in the form, and which stand twice: "grid.k" -> reason.
+
+        An axis is a list of values, label -> value, or the text typed if that cannot be read.
+        """
         shared: dict[str, Any] = {}
         own: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        if self.seeds.text().strip():
+        if text := self.seeds.text().strip():
             try:
-                shared["seed"] = read_values(self.seeds.text(), spec_of("seed"))
-            except ValueError as error:
-                problems["grid.seed"] = str(error)
+                shared["seed"] = list(parse_sweep(text, field_at("seed")))
+            except SweepError:
+                shared["seed"] = text
         for row in self.rows:
-            is_shared = bool(row.scope.currentData()) or not self._many
-            axes, place = (shared, f"grid.{row.name}") if is_shared else (own, f"own.{row.name}")
-            if row.name in axes or place in problems:
-                problems[place] = "This setting stands twice; remove one"
+            axes, place = (shared, "grid") if self._is_shared(row) else (own, "own")
+            if row.name in axes:
+                problems[f"{place}.{row.name}"] = "This setting stands twice; remove one"
                 continue
-            try:
-                axes[row.name] = row.values()
-            except ValueError as error:
-                problems[place] = str(error)
+            axes[row.name] = row.values()
         return shared, own, problems
+
+    def texts(self) -> dict[str, str]:
+        """The axes whose values can be typed in a field, by name."""
+        found = {row.name: text for row in self.rows if (text := row.text()) is not None}
+        return found | ({"seed": self.seeds.text()} if self.seeds.text().strip() else {})
+
+    def names(self) -> set[str]:
+        """The names of all axes."""
+        return {row.name for row in self.rows} | ({"seed"} if self.seeds.text().strip() else set())
+
+    def put(self, name: str, text: str) -> None:
+        """Vary a setting over what was typed in its field, without telling; seeds for all runs, the rest for this one."""
+        if name == "seed":
+            self.seeds.blockSignals(True)
+            self.seeds.setText(text)
+            self.seeds.blockSignals(False)
+            return
+        row = next((row for row in self.rows if row.name == name), None)
+        if row is None:
+            row = self._append(name, [], shared=not self._many)
+        row.put_text(text)
+
+    def drop(self, name: str) -> None:
+        """Vary a setting no longer, without telling."""
+        if name == "seed":
+            self.put("seed", "")
+        for row in [row for row in self.rows if row.name == name]:
+            self.rows.remove(row)
+            self._drop(row)
+
+    def _is_shared(self, row: AxisRow) -> bool:
+        return bool(row.scope.currentData()) or not self._many
 
     def show_problems_at(self, problems: Mapping[str, str]) -> None:
         """Show each problem at its row; places are "grid.NAME" and, for the run in the form, "own.NAME"."""
@@ -334,13 +368,10 @@ class GridSection(Section):
         self._seeds_error.setText(_sentence(seeds))
         self._seeds_error.setVisible(bool(seeds))
         for row in self.rows:
-            is_shared = bool(row.scope.currentData()) or not self._many
-            here = f"{'grid' if is_shared else 'own'}.{row.name}"
+            here = f"{'grid' if self._is_shared(row) else 'own'}.{row.name}"
             text = next((text for place, text in problems.items() if f"{place}.".startswith(f"{here}.")), "")
             row.show_problem(_sentence(text))
         self.show_problems(sum(bool(row.problem) for row in self.rows) + bool(seeds))
-        if problems:
-            self.set_open(True)
 
     def show_amount(self, text: str) -> None:
         """Say how many runs there will be."""
@@ -356,7 +387,7 @@ class GridSection(Section):
 
     def _append(self, name: str, values: Any, *, shared: bool) -> AxisRow:
         row = AxisRow(name, values, self._offered, shared=shared, many=self._many)
-        row.changed.connect(self._edited)
+        row.changed.connect(self._row_edited)
         row.removed.connect(self._remove)
         self.rows.append(row)
         self._axes.addWidget(row)
@@ -367,31 +398,30 @@ class GridSection(Section):
         if isinstance(row, AxisRow) and row in self.rows:
             self.rows.remove(row)
             self._drop(row)
-            self._edited()
+            self._edited(row.name)
 
     def _drop(self, row: AxisRow) -> None:
         self._axes.removeWidget(row)
         row.hide()
         row.deleteLater()
 
-    def _edited(self) -> None:
+    def _row_edited(self) -> None:
+        row = self.sender()
+        if isinstance(row, AxisRow):
+            self._edited(row.name)
+
+    def _seeds_edited(self) -> None:
+        self._edited("seed")
+
+    def _edited(self, name: str) -> None:
         if not self._loading:
-            self.changed.emit()
+            self.changed.emit(name)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow a change of the theme."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "add_button"):
             self.add_button.setIcon(theme.icon("new"))
-            self.set_open(self.header.isChecked())
-
-
-def write_seeds(seeds: Iterable[int]) -> str:
-    """Write seeds as they are typed: "0-4" where they follow each other, else "0, 2, 7"."""
-    listed = list(seeds)
-    if len(listed) > 2 and listed == [listed[0] + step for step in range(len(listed))]:
-        return f"{listed[0]}-{listed[-1]}"
-    return write_values(listed)
 
 
 def amount_of(study: StudyConfig) -> str:

@@ -5,32 +5,39 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QScrollArea,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QEvent, QPoint, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QWidget
 
 from cartl_gui import theme, words
+from cartl_gui.forms.changes_section import change_title
 from cartl_gui.forms.config_form import ConfigForm
+from cartl_gui.forms.field_help import FieldHelp
+from cartl_gui.forms.field_menu import FieldMenu, MenuButton
 from cartl_gui.forms.fields import FieldRow
-from cartl_gui.forms.grid_section import GridSection, amount_of
+from cartl_gui.forms.grid_section import GridSection, amount_of, axis_title
+from cartl_gui.forms.history import FormState, History, Origin
+from cartl_gui.forms.preset_bar import OWN
 from cartl_gui.forms.proposals import new_run, run_from
-from cartl_gui.widgets import QuietCombo, WrappedLabel
-from engine.config import StudyConfig, StudyDraft, dump_study
-from engine.errors import ConfigError, Problem
+from cartl_gui.forms.setup_layout import SetupLayout
+from cartl_gui.own_presets import OwnPresets, RecentValues
+from engine.config import STAGE_TITLES, STAGES, StudyConfig, StudyDraft, dump_study, paths_of
+from engine.config.changes import Change, changes, command_of_draft, undone
+from engine.errors import Problem
 from engine.events import RunInfo
+
+_IDLE = "Click a setting to read what it does; F1 tells all about it. Several values such as 0.1, 0.2 make a run each."
 
 
 class SetupPanel(QWidget):
-    """Edits a study: a list of runs, one of which is in the form."""
+    """Edits a study: a list of runs, one of which is in the form.
+
+    Args:
+        presets: the studies that come with the program, by id.
+        texts: their TOML, with their grids.
+        own: the user's own presets; None where there is no place for them.
+        recent: the values used last.
+    """
 
     changed = Signal()
     submitted = Signal(object)
@@ -41,129 +48,97 @@ class SetupPanel(QWidget):
         self,
         presets: Mapping[str, StudyConfig],
         texts: Mapping[str, str] | None = None,
-        parent: QWidget | None = None,
+        *,
+        own: OwnPresets | None = None,
+        recent: RecentValues | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setMinimumWidth(384)
+        super().__init__()
         self._presets, self._texts = dict(presets), dict(texts or {})
+        self._recent = recent if recent is not None else RecentValues()
         self._draft = StudyDraft.of(StudyConfig(runs=[new_run()]))
         self._index = 0
+        self._origin = Origin("the program's defaults", self._draft)
+        self._last_run: StudyDraft | None = None
         self._earlier: list[tuple[str, str]] = []
         self._can_submit = True
         self._first_problem: tuple[int, str] | None = None
         self._study: StudyConfig | None = None
         self._problem_count, self._problem_text = 0, ""
+        self._changes: list[Change] = []
         self._loading = True
+        self._asking = FieldHelp(self)
         self.grid = GridSection()
-        self.grid.changed.connect(self._edited)
-        self.form = ConfigForm()
-        self.form.changed.connect(self._edited)
-        self.form.focused.connect(self._explain)
-        self._build()
+        self.form = ConfigForm(judges=False)
+        self.menu_button = MenuButton(self)
+        self.history = History(self)
+        parts = self.parts = SetupLayout(self, self._presets, own, self.grid, self.form)
+        self.presets, self.preset, self.title, self.chooser = (
+            parts.presets, parts.presets.chooser, parts.title, parts.chooser
+        )  # fmt: skip
+        self.add_button, self.remove_button = parts.add_button, parts.remove_button
+        self.run_button, self.scroll, self.estimate = parts.run_button, parts.scroll, parts.estimate
+        self._status, self._help = parts.status, parts.help
+        self._connect()
         self.new_experiment()
-
-    def _build(self) -> None:
-        grid = QGridLayout()
-        grid.setContentsMargins(8, 6, 8, 2)
-        grid.setHorizontalSpacing(6)
-        grid.setVerticalSpacing(4)
-        self.preset = QuietCombo()
-        self.preset.setToolTip("Studies that come with the program; choosing one replaces the settings below")
-        self.preset.addItem("Choose…", "")
-        for name, study in self._presets.items():
-            self.preset.addItem(study.title, name)
-            self.preset.setItemData(self.preset.count() - 1, study.description, Qt.ItemDataRole.ToolTipRole)
-        self.preset.activated.connect(self._take_preset)
-        self.title = QLineEdit()
-        self.title.setToolTip("What the study is called in the list of runs")
-        self.title.textChanged.connect(self._edited)
-        self.chooser = QuietCombo()
-        self.chooser.setToolTip("Runs of the study, made from top to bottom; the chosen one is in the form")
-        self.chooser.currentIndexChanged.connect(self._choose)
-        self.add_button = self._tool("copy", "Add a copy of this run")
-        self.add_button.clicked.connect(self._duplicate)
-        self.remove_button = self._tool("trash", "Remove this run from the study")
-        self.remove_button.clicked.connect(self._remove)
-        self.open_button = self._tool("open", "Open a settings file (TOML)…")
-        self.open_button.clicked.connect(self.open_asked)
-        self.save_button = self._tool("save", "Save the settings as TOML…")
-        self.save_button.clicked.connect(self.save_asked)
-        for row, (text, editor, buttons) in enumerate(
-            (
-                ("Preset", self.preset, (self.open_button, self.save_button)),
-                ("Study", self.title, ()),
-                ("Run", self.chooser, (self.add_button, self.remove_button)),
-            )
-        ):
-            label = QLabel(text)
-            label.setBuddy(editor)
-            editor.setAccessibleName(text)
-            grid.addWidget(label, row, 0)
-            grid.addWidget(editor, row, 1, 1, 1 if buttons else 3)
-            for column, button in enumerate(buttons):
-                grid.addWidget(button, row, 2 + column)
-        grid.setColumnStretch(1, 1)
-        self.scroll = QScrollArea()
-        inner = QWidget()
-        both = QVBoxLayout(inner)
-        both.setContentsMargins(0, 0, 0, 0)
-        both.setSpacing(0)
-        above = QVBoxLayout()
-        above.setContentsMargins(6, 2, 6, 0)
-        above.addWidget(self.grid)
-        both.addLayout(above)
-        both.addWidget(self.form, 1)
-        self.scroll.setWidget(inner)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setAccessibleName("Settings of the run")
-        self._help = WrappedLabel("muted")
-        self._help.setMinimumHeight(52)
-        self._help.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._help.setContentsMargins(10, 4, 8, 2)
-        self._status = QPushButton()
-        self._status.setAccessibleName("Settings that need mending")
-        self._status.setVisible(False)
-        self._status.setToolTip("Go to the first one")
-        self._status.clicked.connect(self._go_to_problem)
-        self.run_button = QPushButton("Run study")
-        self.run_button.setProperty("main", "true")
-        self.run_button.setAccessibleName("Run study")
-        self.run_button.clicked.connect(self.submit)
-        foot = QHBoxLayout()
-        foot.setContentsMargins(8, 4, 8, 8)
-        foot.addWidget(self._status)
-        foot.addStretch(1)
-        foot.addWidget(self.run_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addLayout(grid)
-        column.addWidget(self.scroll, 1)
-        column.addWidget(self._help)
-        column.addLayout(foot)
+        self.history.begin(self._state())
         self._explain(None)
 
-    def _tool(self, picture: str, text: str) -> QToolButton:
-        button = QToolButton()
-        button.setProperty("quiet", "true")
-        button.setIcon(theme.icon(picture))
-        button.setIconSize(QSize(18, 18))
-        button.setObjectName(picture)
-        button.setToolTip(text)
-        button.setAccessibleName(text.rstrip("…"))
-        return button
+    def _connect(self) -> None:
+        parts, events = self.parts, self.form.events
+        self.grid.changed.connect(self._grid_edited)
+        self.form.edited.connect(self._form_edited)
+        self.presets.chosen.connect(self._choose_preset)
+        self.presets.open_asked.connect(self.open_asked)
+        self.presets.save_asked.connect(self.save_asked)
+        self.presets.keep_asked.connect(self.save_as_preset)
+        self.title.textEdited.connect(self._title_edited)
+        self.chooser.currentIndexChanged.connect(self._choose)
+        self.add_button.clicked.connect(self._duplicate)
+        self.remove_button.clicked.connect(self._remove)
+        parts.search.textChanged.connect(self._seek)
+        parts.changes_button.toggled.connect(self._list_changes)
+        parts.changes_section.close_button.clicked.connect(parts.changes_button.toggle)
+        parts.changes_section.reset_asked.connect(self._take_back)
+        parts.changes_section.base_chosen.connect(self._compare_with)
+        parts.bar.undo_asked.connect(self.history.stack.undo)
+        parts.undo_button.clicked.connect(self.history.stack.undo)
+        parts.redo_button.clicked.connect(self.history.stack.redo)
+        self.history.restored.connect(self._restore)
+        self.history.stack.indexChanged.connect(self._tell_history)
+        self._status.clicked.connect(self._go_to_problem)
+        self.run_button.clicked.connect(self.submit)
+        events.focused.connect(self._focused)
+        events.left.connect(self._field_left)
+        events.resized.connect(self._field_resized)
+        events.help_asked.connect(self.explain_field)
+        events.menu_asked.connect(self._open_menu)
+        self.menu_button.asked.connect(self._open_menu)
+        events.undo_asked.connect(self.history.stack.undo)
+        events.redo_asked.connect(self.history.stack.redo)
+        for keys, slot in (
+            (QKeySequence.StandardKey.Undo, self.history.stack.undo),
+            (QKeySequence.StandardKey.Redo, self.history.stack.redo),
+            (QKeySequence("Ctrl+Y"), self.history.stack.redo),
+        ):
+            if keys == QKeySequence("Ctrl+Y") and keys in QKeySequence.keyBindings(
+                QKeySequence.StandardKey.Redo
+            ):
+                continue
+            shortcut = QShortcut(keys, self)
+            shortcut.setContext(shortcut.context().WidgetWithChildrenShortcut)
+            shortcut.activated.connect(slot)
 
     # what the window calls ------------------------------------------------------------------------------
     def new_experiment(self) -> None:
         """Put one run with the program's defaults into the form."""
-        self.set_study(StudyConfig(title="My experiment", runs=[new_run()]))
+        study = StudyConfig(title="My experiment", runs=[new_run()])
+        self.propose(StudyDraft.of(study), "the program's defaults", step="new experiment")
 
     def start_from(self, weights: str) -> None:
         """Put one run into the form that starts from a weights file."""
-        self.set_study(StudyConfig(title="My experiment", runs=[run_from(weights)]))
-        self.form.sections["run"].set_open(True)
-        self.form.sections["finetuning"].set_open(True)
+        study = StudyConfig(title="My experiment", runs=[run_from(weights)])
+        self.propose(StudyDraft.of(study), f"a transfer from {weights}")
+        self.open_sections("run", "finetuning")
 
     def set_study(self, study: StudyConfig) -> None:
         """Show the settings of a study, every run of it; "reset" goes back to them."""
@@ -171,17 +146,48 @@ class SetupPanel(QWidget):
 
     def set_draft(self, draft: StudyDraft) -> None:
         """Show a study as its file says it, with its grids; "reset" goes back to it."""
-        self._loading = True
-        self._draft, self._index = draft, 0
-        self.title.setText(str(draft.head.get("title", "")))
-        self._fill_chooser()
-        self._show_run()
-        self.grid.set_open(bool(draft.grid or draft.runs[0].grid))
+        self.propose(draft, "what was opened")
 
     def set_preset(self, name: str) -> None:
-        """Show one of the studies that come with the program."""
-        self.preset.setCurrentIndex(self.preset.findData(name))
-        self._show_preset(name)
+        """Show one of the studies that come with the program, or an own preset."""
+        if name in self._texts:
+            draft = StudyDraft.parse(self._texts[name], origin=f"{name}.toml")
+        elif name.startswith(OWN) and self.presets.own is not None:
+            draft = StudyDraft.parse(self.presets.own.texts[name.removeprefix(OWN)], origin=name)
+        else:
+            draft = StudyDraft.of(self._presets[name])
+        title = self.presets.title(name)
+        self.propose(draft, f"the preset “{title}”", preset=name, step=f"load preset {title}")
+
+    def propose(
+        self, draft: StudyDraft, source: str, *, preset: str = "", step: str = "", told: str = ""
+    ) -> None:
+        """Put a study into the form in place of what is there; one step that can be undone.
+
+        Args:
+            draft: the study.
+            source: where it comes from, in words: "the settings of AT, k=3".
+            preset: the id of the preset that it is, empty for anything else.
+            step: what the step is called, such as "load preset Demo".
+            told: a sentence for the bar above the form, which offers to undo it; empty shows none.
+        """
+        self.parts.search.clear()
+        self._draft, self._index = draft, 0
+        self._show_run()
+        # What is shown may be spelled in another way than what was read; both count as where it came from.
+        self._origin = Origin(source, FormState.of(self._draft, 0, self._origin).draft, preset)
+        self._show_origin()
+        self.grid.set_open(bool(draft.grid or draft.runs[0].grid))
+        self._settle(step or f"use {source}")
+        if told:
+            self.parts.bar.say(told)
+        else:
+            self.parts.bar.hide()
+
+    def open_sections(self, *keys: str) -> None:
+        """Unfold sections of the form."""
+        for key in keys:
+            self.form.sections[key].set_open(True)
 
     def study(self) -> StudyConfig | None:
         """The study as typed, with every run that its grids make, or None while something cannot be used."""
@@ -193,10 +199,24 @@ class SetupPanel(QWidget):
             return self._draft.text()
         return dump_study(self._study)
 
+    def command(self) -> str | None:
+        """The command that makes the study from its preset; None if it is no preset, or too far from one."""
+        text = self._texts.get(self._origin.preset)
+        return command_of_draft(self._draft, self._origin.preset, text) if text is not None else None
+
+    def save_as_preset(self) -> None:
+        """Ask for a name and keep the study as a preset."""
+        if self._study is None:
+            self._go_to_problem()
+        elif preset := self.presets.keep(self.text(), self.title.text().strip()):
+            source = f"the preset “{self.presets.title(preset)}”"
+            self._origin = Origin(source, FormState.of(self._draft, 0, self._origin).draft, preset)
+            self._settle(f"save as {source}")
+
     def set_earlier_runs(self, runs: Iterable[RunInfo]) -> None:
         """Offer finished runs that trained something as starting points."""
         self._earlier = [
-            (info.id, f"{info.name}, {info.study}, {words.clock(info.created)}")
+            (info.id, f"{info.title}, {info.study}, {words.clock(info.created)}")
             for info in runs
             if info.state == "finished" and (info.config.pretraining or info.config.finetuning)
         ]
@@ -212,51 +232,119 @@ class SetupPanel(QWidget):
         if self._study is None:
             self._go_to_problem()
         elif self._can_submit:
+            self._last_run = FormState.of(self._draft, self._index, self._origin).draft
+            self._recent.use(
+                {row.place: row.typed() for row in self.form.all_rows() if row.relevant and row.is_changed()}
+            )
             self.submitted.emit(self._study)
 
-    def recolour(self) -> None:
+    def find_setting(self) -> None:
+        """Put the cursor into the field that searches settings."""
+        self.parts.search.setFocus()
+        self.parts.search.selectAll()
+
+    def explain_field(self, row: FieldRow) -> None:
+        """Show all about a setting in a panel beside its field."""
+        self._asking.explain(row)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow a change of the theme."""
-        for button in (self.add_button, self.remove_button, self.open_button, self.save_button):
-            button.setIcon(theme.icon(button.objectName()))
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "parts"):
+            self.parts.recolour()
 
-    # inside ---------------------------------------------------------------------------------------------
-    def _fill_chooser(self) -> None:
-        self.chooser.blockSignals(True)
-        self.chooser.clear()
-        amount = len(self._draft.runs)
-        for number, run in enumerate(self._draft.runs, start=1):
-            self.chooser.addItem(self._label(number, run.values.get("name"), run.values.get("seed")))
-        self.chooser.setCurrentIndex(self._index)
-        self.chooser.blockSignals(False)
-        self.remove_button.setEnabled(amount > 1)
+    # editing --------------------------------------------------------------------------------------------
+    def _state(self) -> FormState:
+        return FormState.of(self._draft, self._index, self._origin)
 
-    def _label(self, number: int, name: object, seed: object) -> str:
-        """A run in the list of the study's runs, with its seed where they differ."""
-        runs = self._draft.runs
-        others = [run.values.get("seed") for place, run in enumerate(runs, start=1) if place != number]
-        return f"{number} of {len(runs)}: {name}" + (
-            f", seed {seed}" if any(other != seed for other in others) else ""
+    def _restore(self, state: FormState, place: str) -> None:
+        self._draft, self._index, self._origin = state.draft, state.index, state.origin
+        self.parts.bar.hide()
+        self._show_run()
+        self._show_origin()
+        if place and (row := self.form.row_at(place)) is not None and row.relevant:
+            self.form.reveal(place)
+            self.scroll.ensureWidgetVisible(row)
+
+    def _settle(self, step: str, place: str = "", *, typed: bool = False) -> None:
+        """Check everything after an edit, tell what came out, and note the step."""
+        self._check()
+        self._tell()
+        self.history.record(self._state(), step, place, typed=typed)
+        self._tell_changes()
+        self.estimate.mark_stale()
+        self.changed.emit()
+
+    def _form_edited(self, source: object) -> None:
+        if self._loading:
+            return
+        if isinstance(source, FieldRow):
+            self._sweep_from(source)
+            self._settle(f"change {source.spec.title}", source.place, typed=True)
+        else:
+            stage = str(source)
+            on = stage in STAGES and self.form.sections[stage].switch.isChecked()  # type: ignore[union-attr]
+            title = STAGE_TITLES.get(stage, "Checkpoint")  # type: ignore[call-overload]
+            self._settle(f"switch {title} {'on' if on else 'off'}")
+
+    def _grid_edited(self, name: str) -> None:
+        if not self._loading:
+            self._show_axes()
+            self._settle(
+                "change the seeds" if name == "seed" else f"vary {axis_title(name)}",
+                f"grid.{name}",
+                typed=True,
+            )
+
+    def _title_edited(self) -> None:
+        self._settle("rename the study", "title", typed=True)
+
+    def _sweep_from(self, row: FieldRow) -> None:
+        """Bring the grid in step with a field: several values make an axis, one value ends it."""
+        name = self._axis_of(row)
+        text = row.sweep_text
+        if text is not None:
+            self.grid.put(name, text)
+            self._show_axes(but=row)
+        elif name in self.grid.texts():
+            self.grid.drop(name)
+            for path in paths_of(name):
+                other = self.form.row_at(".".join(path))
+                if other is not None and other is not row:
+                    other.load(row.value(), other.baseline)
+
+    def _axis_of(self, row: FieldRow) -> str:
+        """The axis that a field belongs to: its own, or one that stands for several settings."""
+        path = tuple(row.place.split("."))
+        names = self.grid.names()
+        return (
+            row.place
+            if row.place in names
+            else next((name for name in names if path in paths_of(name)), row.place)
         )
 
-    def _show_run(self) -> None:
-        self._loading = True
-        self._offer_starts()
-        run = self._draft.runs[self._index]
-        self.form.set_values(run.values, run.shown)
-        self.grid.show_grid(self._draft.grid, run.grid, run.values, many=len(self._draft.runs) > 1)
-        self._loading = False
-        self._edited()
+    def _show_axes(self, *, but: FieldRow | None = None) -> None:
+        """Bring the fields in step with the grid."""
+        texts = self.grid.texts()
+        for row in self.form.all_rows():
+            if row is but or not row.spec.is_swept:
+                continue
+            text = texts.get(self._axis_of(row))
+            if text:
+                if text != row.sweep_text:
+                    row.show_sweep(text)
+            elif row.sweep_text is not None:
+                row.drop_sweep()
+        self.form.refresh()
 
-    def _offer_starts(self) -> None:
-        names = dict.fromkeys(str(run.values.get("name")) for run in self._draft.runs[: self._index])
-        before = [(name, "an earlier run of this study") for name in names]
-        self.form.set_starts(before + self._earlier, self._earlier)
-
-    def _choose(self, index: int) -> None:
-        if 0 <= index < len(self._draft.runs) and index != self._index:
-            self._take_form()
-            self._index = index
-            self._show_run()
+    def _take_back(self, change: Change) -> None:
+        """Put back what one change was from."""
+        base = self._base()
+        draft = undone(base, self._draft, change)
+        self._draft = draft
+        self._index = min(self._index, len(draft.runs) - 1)
+        self._show_run()
+        self._settle(f"reset {change_title(change)}")
 
     def _duplicate(self) -> None:
         self._take_form()
@@ -269,72 +357,133 @@ class SetupPanel(QWidget):
             table["name"] = f"{stem}-{number}"
         self._index += 1
         self._draft.runs.insert(self._index, twin)
-        self._fill_chooser()
         self._show_run()
+        self._settle(f"add the run {twin.values['name']}")
 
     def _remove(self) -> None:
         if len(self._draft.runs) < 2:
             return
+        name = self._draft.runs[self._index].values.get("name")
         del self._draft.runs[self._index]
         self._index = min(self._index, len(self._draft.runs) - 1)
-        self._fill_chooser()
         self._show_run()
+        self._settle(f"remove the run {name}")
 
-    def _take_preset(self, index: int) -> None:
-        name = self.preset.itemData(index)
-        if name:
-            self._show_preset(name)
+    # showing --------------------------------------------------------------------------------------------
+    def _fill_chooser(self) -> None:
+        self.chooser.blockSignals(True)
+        self.chooser.clear()
+        for number, run in enumerate(self._draft.runs, start=1):
+            self.chooser.addItem(self._label(number, run.values.get("name"), run.values.get("seed")))
+        self.chooser.setCurrentIndex(self._index)
+        self.chooser.blockSignals(False)
+        self.remove_button.setEnabled(len(self._draft.runs) > 1)
 
-    def _show_preset(self, name: str) -> None:
-        if name in self._texts:
-            self.set_draft(StudyDraft.parse(self._texts[name], origin=f"{name}.toml"))
-        else:
-            self.set_study(self._presets[name])
+    def _label(self, number: int, name: object, seed: object) -> str:
+        """A run in the list of the study's runs, with its seed where they differ."""
+        runs = self._draft.runs
+        others = [run.values.get("seed") for place, run in enumerate(runs, start=1) if place != number]
+        return f"{number} of {len(runs)}: {name}" + (
+            f", seed {seed}" if any(other != seed for other in others) else ""
+        )
+
+    def _show_run(self) -> None:
+        """Show the study and its run in every widget, check it, and record nothing."""
+        self._loading = True
+        title = str(self._draft.head.get("title", ""))
+        if self.title.text() != title:
+            self.title.setText(title)
+        self._fill_chooser()
+        self._offer_starts()
+        run = self._draft.runs[self._index]
+        self.form.set_values(run.values, run.shown)
+        self.grid.show_grid(self._draft.grid, run.grid, run.values, many=len(self._draft.runs) > 1)
+        self._show_axes()
+        self._loading = False
+        self._check()
+        self._tell()
+        self._tell_changes()
+
+    def _show_origin(self) -> None:
+        self.presets.show_choice(self._origin.preset)
+        origin = self._origin.draft
+        texts = origin.grid | (origin.runs[self._index].grid if self._index < len(origin.runs) else {})
+        self.form.set_baseline_sweeps(texts)
+        self._tell_changes()
+
+    def _offer_starts(self) -> None:
+        names = dict.fromkeys(str(run.values.get("name")) for run in self._draft.runs[: self._index])
+        before = [(name, "an earlier run of this study") for name in names]
+        self.form.set_starts(before + self._earlier, self._earlier)
+
+    def _choose(self, index: int) -> None:
+        if 0 <= index < len(self._draft.runs) and index != self._index:
+            self._take_form()
+            self._index = index
+            self._show_run()
+            self._show_origin()
+            self.changed.emit()
+
+    def _choose_preset(self, name: str) -> None:
+        self.set_preset(name)
 
     def _take_form(self) -> dict[str, str]:
-        """Put what is typed into the draft; returns what cannot be read in the grid, by place."""
+        """Put what is typed into the draft; returns axes that stand twice in the grid, with the reason."""
         self._draft.head["title"] = self.title.text().strip()
         run = self._draft.runs[self._index]
         run.values = self.form.values()
-        shared, own, unread = self.grid.axes()
-        if not unread:
-            self._draft.grid, run.grid = shared, own
-        return unread
+        self._draft.grid, run.grid, twice = self.grid.axes()
+        return twice
 
-    def _edited(self) -> None:
-        if self._loading:
-            return
+    def _check(self) -> None:
+        """Judge the study once and show beside each setting what came out."""
+        twice = self._take_form()
         name, seed = (self.form.rows[field].value() for field in ("name", "seed"))
         text = self._label(self._index + 1, name, seed)
         if self.chooser.itemText(self._index) != text:
             self.chooser.setItemText(self._index, text)
-        self._check()
-        self._tell()
-        self.changed.emit()
-
-    def _check(self) -> None:
-        self._first_problem, self._study, self._problem_count, self._problem_text = None, None, 0, ""
-        wrong = self._take_form()
-        problems = [Problem(place, text) for place, text in wrong.items()]
-        if not problems:
-            try:
-                self._study = self._draft.study(drop_stale=True)
-            except ConfigError as error:
-                problems = list(error.problems)
+        judgement = self._draft.judge(drop_stale=True)
+        problems = [Problem(place, text) for place, text in twice.items()] + judgement.problems
+        self._study = None if problems else judgement.study
+        self.form.show_judgement(judgement.runs[self._index], judgement.given[self._index])
         own = f"runs.{self._index}.grid."
-        wrong = {problem.place.replace(own, "own."): problem.message for problem in reversed(problems)}
-        self.grid.show_problems_at(
-            {place: text for place, text in wrong.items() if place.startswith(("grid.", "own."))}
-        )
-        self.form.set_varied(self._draft.varied(self._index))
+        axes = {problem.place.replace(own, "own."): problem.message for problem in reversed(problems)}
+        axes = {place: text for place, text in axes.items() if place.startswith(("grid.", "own."))}
+        self.grid.show_problems_at(axes)
+        amount = words.count(len(self._study.runs), "run") if self._study is not None else ""
+        self.form.show_sweeps(self._sweep_problems(axes), amount)
+        self.form.set_varied(self._varied_elsewhere())
         self._tell_amount()
-        self._problem_count = len(problems)
+        self._problem_count, self._first_problem, self._problem_text = len(problems), None, ""
         for problem in problems[:1]:
             parts = problem.place.split(".")
             in_run = parts[0] == "runs" and len(parts) > 1 and parts[1].isdigit()
             run = int(parts[1]) if in_run else self._index
             self._first_problem = (run, ".".join(parts[2:]) if in_run else problem.place)
             self._problem_text = problem.message
+
+    def _sweep_problems(self, axes: Mapping[str, str]) -> dict[str, str]:
+        """What is wrong with axes, by the fields that show them: "finetuning.epochs" -> reason."""
+        found: dict[str, str] = {}
+        for place, text in axes.items():
+            name = place.partition(".")[2]
+            for known in self.grid.names():
+                if f"{name}.".startswith(f"{known}."):
+                    found |= {".".join(path): text for path in paths_of(known)}
+        return found
+
+    def _varied_elsewhere(self) -> dict[tuple[str, ...], str]:
+        """Settings that the grid gives in a way that no field can show, with the reason."""
+        here = {path for name in self.grid.texts() for path in paths_of(name)}
+        run = self._draft.runs[self._index]
+        own = {path for name in run.axes(self._draft.grid) for path in paths_of(name)}
+        return {
+            path: "Varied in the grid, by values with names"
+            if path in own
+            else "Varied in the run it starts from"
+            for path in self._draft.varied(self._index)
+            if path not in here or path not in own
+        }
 
     def _tell_amount(self) -> None:
         """Say what the grid amounts to, and which comparisons do not fit it any more."""
@@ -370,9 +519,58 @@ class SetupPanel(QWidget):
             if place in ("title", "runs"):
                 self._help.setText(self._problem_text[:1].upper() + self._problem_text[1:])
 
+    def _tell_history(self) -> None:
+        stack = self.history.stack
+        for button, verb, text, on in (
+            (self.parts.undo_button, "Undo", stack.undoText(), stack.canUndo()),
+            (self.parts.redo_button, "Redo", stack.redoText(), stack.canRedo()),
+        ):
+            button.setEnabled(on)
+            keys = "Ctrl+Z" if verb == "Undo" else "Ctrl+Y"
+            button.setToolTip(f"{verb}: {text} ({keys})" if on else f"Nothing to {verb.lower()}")
+
+    # changes --------------------------------------------------------------------------------------------
+    def _base(self) -> StudyDraft:
+        """What the form is compared with."""
+        chosen = self.parts.changes_section.base.currentData()
+        return self._last_run if chosen == "last" and self._last_run is not None else self._origin.draft
+
+    def _tell_changes(self) -> None:
+        found = changes(self._origin.draft, self._draft)
+        self.form.show_changes([change.place for change in found if change.run == self._index])
+        self.grid.show_changes(sum(change.place.startswith("grid.") for change in found))
+        self.parts.show_amount_of_changes(len(found), self._origin.text)
+        if self.parts.changes_section.isHidden():
+            return
+        base = self._base()
+        listed = found if base is self._origin.draft else changes(base, self._draft)
+        self.parts.changes_section.show_changes(listed, many=len(self._draft.runs) > 1)
+
+    def _list_changes(self, on: bool) -> None:
+        section = self.parts.changes_section
+        if on:
+            bases = [("origin", self._origin.text)]
+            if self._last_run is not None:
+                bases.append(("last", "what was run last"))
+            section.set_bases(bases, "origin")
+        section.setVisible(on)
+        self._tell_changes()
+        if on:
+            self.scroll.ensureWidgetVisible(section)
+
+    def _compare_with(self, _key: str) -> None:
+        self._tell_changes()
+
+    # finding and explaining -----------------------------------------------------------------------------
+    def _seek(self, text: str) -> None:
+        shown, hidden = self.form.seek(text)
+        self.grid.setVisible(not text.strip())
+        self.parts.show_found(shown, hidden, searching=bool(text.strip()))
+
     def _go_to_problem(self) -> None:
         if self._first_problem is None:
             return
+        self.parts.search.clear()
         run, place = self._first_problem
         if run != self._index:
             self.chooser.setCurrentIndex(run)
@@ -387,10 +585,21 @@ class SetupPanel(QWidget):
         if row is not None:
             self.scroll.ensureWidgetVisible(row)
 
-    def _explain(self, row: object) -> None:
-        if isinstance(row, FieldRow) and row.spec.help:
-            self._help.setText(row.spec.help)
-        else:
-            self._help.setText(
-                "Click a setting to read what it does. Changed settings have a button that resets them."
-            )
+    def _focused(self, row: FieldRow) -> None:
+        self._explain(row)
+        self.menu_button.follow(row)
+
+    def _field_left(self, _row: FieldRow) -> None:
+        self.history.leave_field()
+        self.menu_button.leave()
+
+    def _field_resized(self, _row: FieldRow) -> None:
+        self.menu_button.place()
+
+    def _open_menu(self, row: FieldRow, place: QPoint) -> None:
+        menu = FieldMenu(row, self._recent.of(row.place), self)
+        menu.help_asked.connect(self.explain_field)
+        menu.popup(place)
+
+    def _explain(self, row: FieldRow | None) -> None:
+        self._help.setText(row.spec.help if row is not None and row.spec.help else _IDLE)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import types
+import functools
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from cartl_gui import words
 from engine.config import Settings, field_at
+from engine.config.axes import model_of
+from engine.config.kinds import SWEPT, choices_of, expectation, facts_of, is_optional, kind_of
 
 Kind = Literal[
     "switch", "choice", "integer", "number", "ratio", "integers", "numbers", "text", "path", "start", "group"
@@ -30,43 +31,29 @@ class FieldSpec:
     kind: Kind
     default: Any
     choices: tuple[str, ...]
-    limits: dict[str, Any]
     shown_if: dict[str, list[Any]]
     advanced: bool
+    symbol: str
+    source: str
+    proposed: tuple[Any, ...]
     model: type[Settings] | None
     optional: bool
+    field: FieldInfo
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether several values may be typed, which then make an axis of the grid."""
+        return self.kind in SWEPT
 
     def expectation(self) -> str:
         """What may be typed, in words: "a whole number from 1 to 10,000"."""
-        if self.kind == "choice":
-            return "one of " + ", ".join(words.choice(value) for value in self.choices)
-        if self.kind == "integers":
-            return "whole numbers with commas between them, such as 40, 70, 90"
-        if self.kind == "numbers":
-            return "numbers or ratios with commas or blanks between them, such as 0.5, 0.45 or 2/255 4/255"
-        if self.kind in ("text", "path", "start"):
-            low, high = self.limits.get("min_length", 0), self.limits.get("max_length")
-            return f"{low} to {high} characters" if high else "text"
-        noun = "a whole number" if self.kind == "integer" else "a number"
-        if self.kind == "ratio":
-            noun = "a number or a ratio such as 8/255"
-        parts = []
-        if "ge" in self.limits and "le" in self.limits:
-            parts.append(f"from {_plain(self.limits['ge'])} to {_plain(self.limits['le'])}")
-        else:
-            for key, text in (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "at most")):
-                if key in self.limits:
-                    parts.append(f"{text} {_plain(self.limits[key])}")
-        return f"{noun} {' and '.join(parts)}" if parts else noun
+        return expectation(self.field, words.choice)
 
 
-def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def specs_of(model: type[Settings]) -> list[FieldSpec]:
+@functools.cache
+def specs_of(model: type[Settings]) -> tuple[FieldSpec, ...]:
     """The settings of a class in the order in which it declares them."""
-    return [_spec(name, field) for name, field in model.model_fields.items()]
+    return tuple(_spec(name, field) for name, field in model.model_fields.items())
 
 
 def spec_of(place: str) -> FieldSpec:
@@ -75,51 +62,23 @@ def spec_of(place: str) -> FieldSpec:
 
 
 def _spec(name: str, field: FieldInfo) -> FieldSpec:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    kind, choices, inner, optional = _kind_of(name, field)
-    limits = {
-        key: getattr(item, key)
-        for item in field.metadata
-        for key in ("gt", "ge", "lt", "le", "min_length", "max_length")
-        if getattr(item, key, None) is not None
-    }
-    help_text = field.description or (inner.__doc__ or "").partition("\n")[0] if inner else field.description
+    facts, model = facts_of(field), model_of(field)
+    kind: Kind = kind_of(field)
+    help_text = field.description or ((model.__doc__ or "").partition("\n")[0] if model else "")
     return FieldSpec(
         name=name,
         title=field.title or name.replace("_", " ").capitalize(),
-        help=help_text or "",
-        unit=str(extra.get("unit", "")),
-        kind=kind,
+        help=help_text,
+        unit=str(facts.get("unit", "")),
+        kind=_TEXTS.get(name, kind) if kind == "text" else kind,
         default=field.get_default(call_default_factory=True),
-        choices=choices,
-        limits=limits,
-        shown_if=dict(extra.get("shown_if", {})),  # type: ignore[arg-type]
-        advanced=bool(extra.get("advanced", False)),
-        model=inner,
-        optional=optional,
+        choices=choices_of(field),
+        shown_if=dict(facts.get("shown_if", {})),
+        advanced=bool(facts.get("advanced", False)),
+        symbol=str(facts.get("symbol", "")),
+        source=str(facts.get("source", "")),
+        proposed=tuple(facts.get("proposed", ())),
+        model=model,
+        optional=is_optional(field),
+        field=field,
     )
-
-
-def _kind_of(name: str, field: FieldInfo) -> tuple[Kind, tuple[str, ...], type[Settings] | None, bool]:
-    annotation, optional = field.annotation, False
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        annotation, optional = members[0], True
-    if get_origin(annotation) is Literal:
-        return "choice", tuple(get_args(annotation)), None, optional
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return "group", (), annotation, optional
-    if annotation is bool:
-        return "switch", (), None, optional
-    if annotation is int:
-        return "integer", (), None, optional
-    if annotation is float:
-        is_ratio = any(isinstance(item, BeforeValidator) for item in field.metadata)
-        return ("ratio" if is_ratio else "number"), (), None, optional
-    if get_origin(annotation) is list and get_args(annotation) == (int,):
-        return "integers", (), None, optional
-    if get_origin(annotation) is list and get_args(get_args(annotation)[0])[:1] == (float,):
-        return "numbers", (), None, optional
-    if annotation is str:
-        return _TEXTS.get(name, "text"), (), None, optional
-    raise TypeError(f"the form has no editor for {name}: {field.annotation}")

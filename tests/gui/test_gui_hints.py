@@ -95,6 +95,7 @@ def test_that_the_form_of_a_run_keeps_hints_up_to_date_while_other_parts_are_unu
     form = ConfigForm()
     qtbot.addWidget(form)
     form.set_values(new_run().model_dump())
+    form.sections["pretraining"].set_open(True)
     epochs, batch_size = (form.groups["pretraining"].rows[name] for name in ("epochs", "batch_size"))
     batch_size.set_value("10")
     epochs.set_value("3")
