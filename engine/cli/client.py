@@ -50,6 +50,7 @@ from engine.events import (
     RunsListed,
     StageLayout,
     StageStarted,
+    StudyEstimated,
 )
 from engine.wording import duration, percent
 
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from engine.report import StudySource
     from engine.report.inspection import Inspection
 
-Answer = TypeVar("Answer", RunsListed, RunOpened, Exported, RunChanged, BinEmptied)
+Answer = TypeVar("Answer", RunsListed, RunOpened, Exported, RunChanged, BinEmptied, StudyEstimated)
 
 #: Seconds between two looks at whether Ctrl+C was pressed.
 POLL = 0.1
@@ -130,6 +131,8 @@ class Client:
             self._session.open(take_up=self._take_up)
             stack.callback(self._close)
             self._wait(RunsListed, "open the workspace")
+            while not isinstance(self._next(), QueueChanged):
+                pass  # what could not be listed is told in between
             self._stack = stack.pop_all()
         return self
 
@@ -188,6 +191,15 @@ class Client:
                     self.display.advance(100)
                 return event.record
             self._raise_if_failed(event)
+
+    def estimate(self, study: StudyConfig, *, resume: bool = False) -> StudyEstimated:
+        """Tell what a study will take; raises CartlError if a run cannot be made, and Paused for Ctrl+C."""
+        self._session.estimate(study, resume=resume)
+        try:
+            return self._wait(StudyEstimated, api.ESTIMATING)
+        except Paused:
+            self._session.cancel_estimate()
+            raise
 
     def export_inspection(
         self,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from engine import api
 from engine.cli.client import Client
 from engine.cli.progress import Display
+from engine.commands import program, shell
 from engine.errors import CartlError
 from engine.events import RunInfo
 
@@ -56,19 +55,7 @@ def find_run(text: str, known: Iterable[RunInfo]) -> RunInfo:
 
 def command_line(options: argparse.Namespace, words: Sequence[str]) -> str:
     """Write a command line that goes on with what this one began."""
-    line = [*_program(), *words]
+    line = [*program(Path.cwd()), *words]
     if options.workspace != api.default_workspace():
         line += ["--workspace", str(options.workspace)]
-    return shlex.join(line)
-
-
-def _program() -> list[str]:
-    """How this program is called here: `cartl` where the shell finds it, else the path of the environment's own."""
-    own = Path(sys.executable).with_name("cartl")
-    found = shutil.which("cartl")
-    if found is not None and own.exists() and os.path.samefile(found, own):
-        return ["cartl"]
-    if not own.exists():
-        return [sys.executable, "-m", "engine"]
-    here = Path.cwd()
-    return [str(own.relative_to(here) if own.is_relative_to(here) else own)]
+    return shell(line)

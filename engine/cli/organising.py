@@ -12,6 +12,7 @@ from engine.cli.client import Paused
 from engine.cli.common import UsageError, client_of, command_line, find_run, say
 from engine.cli.progress import showing
 from engine.cli.verbs import tell
+from engine.commands import command_of_run, command_of_study
 from engine.errors import CartlError
 from engine.events import RunInfo
 from engine.query import QueryError, parse_query
@@ -64,6 +65,12 @@ def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
     child = verb("queue", queue, "list the runs that wait in the queue of the window")
     child.add_argument("--go", action="store_true", help="take the queue up and work it off")
+
+    child = verb(
+        "command", command, "print the command that makes a run or a study again, with the same numbers",
+        "Their settings are kept in the workspace, with those of the runs that they start from.",
+    )  # fmt: skip
+    child.add_argument("run", metavar="RUN_OR_STUDY", help=f"{one}, or the title of a study")
 
     child = verb("repeat", repeat, "make a run anew with the same settings")
     child.add_argument("run", metavar="RUN", help=one)
@@ -169,6 +176,18 @@ def queue(options: argparse.Namespace) -> int:
         say(report.as_json([report.run_as_json(run) for run in waiting]))
     else:
         say(report.runs_table(waiting) if waiting else "No runs wait in the queue.")
+    return 0
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the command that makes a run or a study again."""
+    with showing() as display, client_of(options, display) as client:
+        known = client.runs
+    if any(run.study == options.run for run in known.values()):
+        line = command_of_study(options.run, options.workspace)
+    else:
+        line = command_of_run(find_run(options.run, known.values()), known, options.workspace)
+    say(report.as_json({"command": line}) if options.json else line)
     return 0
 
 
