@@ -214,6 +214,7 @@ class CommandSet(QObject):
         super().__init__(parent)
         self._run = run
         self._situation = Situation()
+        self._missing: dict[str, str] = {}
         self.actions: dict[str, QAction] = {}
         #: Ids of the commands used last, the last one first.
         self.used: list[str] = []
@@ -242,9 +243,10 @@ class CommandSet(QObject):
         """Enable what makes sense now."""
         self._situation = situation
         for command in COMMANDS:
-            action, enabled = self.actions[command.id], not self.missing(command)
-            if action.isEnabled() != enabled:
-                action.setEnabled(enabled)
+            missing = self.missing(command)
+            if missing != self._missing.get(command.id, ""):
+                self._missing[command.id] = missing
+                self.actions[command.id].setEnabled(not missing)
                 self._explain(command)
 
     def missing(self, command: Command) -> str:
@@ -318,8 +320,8 @@ class CommandSet(QObject):
         """Say in the tooltip what a command does, its keys, and what it needs while it cannot be used."""
         action = self.actions[command.id]
         keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-        needs = "" if action.isEnabled() else f"\n{self.missing(command)}"
-        action.setToolTip(f"{command.help}{f' ({keys})' if keys else ''}{needs}")
+        text = f"{command.help}{f' ({keys})' if keys else ''}"
+        action.setToolTip("\n".join(filter(None, (text, self._missing.get(command.id)))))
 
     def _triggered(self) -> None:
         action = self.sender()
