@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from PySide6.QtCore import QRectF
 
@@ -16,6 +16,14 @@ from engine.config import StageName
 
 if TYPE_CHECKING:
     from cartl_gui.main_window import MainWindow
+
+
+@runtime_checkable
+class Arranged(Protocol):
+    """A page that tells how its plots are arranged."""
+
+    def layout_of_panels(self) -> list[Place]:
+        """The plots to be seen and where they stand, in shares of the page."""
 
 
 class ExportActions(Area):
@@ -77,16 +85,14 @@ class ExportActions(Area):
         """All that can be exported now: of the page that is open, of the selected run and of its study."""
         window, run = self._window, self._selected()
         data = window.bridge.data(run.id) if run is not None else None
-        page, layout, aspect = window.tabs.currentWidget(), [], 0.6
-        for plots in (window.live, window.layers):
-            if plots is page:
-                layout = [(panel, share) for panel, share in plots.layout_of_panels() if not panel.is_empty()]
-                aspect = plots.height() / max(1, plots.width())
+        page = window.tabs.currentWidget()
+        arranged = page.layout_of_panels() if isinstance(page, Arranged) else []
+        layout = [(panel, share) for panel, share in arranged if not panel.is_empty()]
         if plot is not None and plot.is_empty():
             plot = None
         return Offer(
             plot=plot, page=_closed_up(layout), page_title=window.tabs.tabText(window.tabs.currentIndex()),
-            aspect=min(max(aspect, 0.4), 1.2), run=run, weights=data.weights if data is not None else (),
+            aspect=min(max(page.height() / max(1, page.width()), 0.4), 1.2), run=run, weights=data.weights if data is not None else (),
             study=study or (run.study if run is not None else ""),
         )  # fmt: skip
 

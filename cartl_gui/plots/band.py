@@ -221,11 +221,11 @@ class BandPlot(LayerPanel):
         lines = lines_of(self.curves, self.series())
         if lines is None:
             return None
-        columns = {line.y: line for line in lines}
+        columns = {line.name: line for line in lines}
         bands = tuple(
             Band(columns[upper.name].x, value.style, columns[lower.name].y, columns[upper.name].y)
             for upper, value, lower in self._groups
-            if upper.name in columns and lower.name in columns
+            if upper.has_values() and upper.name in columns and lower.name in columns
         )
         return (*bands, *lines)
 

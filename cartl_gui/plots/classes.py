@@ -54,13 +54,17 @@ class ClassesPlot(PlotPanel):
         }  # fmt: skip
         for shift, item, share, curve in zip((-0.2, 0.2), self._items, shares, self.curves, strict=True):
             item.setOpts(x=classes + shift, height=np.nan_to_num(share), width=0.38)
-            curve.x, curve.y = classes, share
+            curve.set(classes, share)
         step = max(1, -(-len(classes) // 30))
         self.plot.getAxis("bottom").setTicks([[(int(number), str(number)) for number in classes[::step]]])
 
     def value_text(self, _value: float) -> str:
         """The last class is not the one that matters; the readout tells those of the class pointed at."""
         return ""
+
+    def is_empty(self) -> bool:
+        """Whether no image was looked at yet."""
+        return not self._table
 
     def places(self) -> list[np.ndarray]:
         """The classes."""

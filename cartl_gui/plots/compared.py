@@ -15,6 +15,7 @@ from cartl_gui.comparison import BANDS, NO_COURSE, Course, Line, Spread, course_
 from cartl_gui.plots.area import area_between
 from cartl_gui.plots.base import PlotPanel, Series, nice_top
 from cartl_gui.plots.layer_panel import numbers, scaled
+from cartl_gui.plots.marks import Band, Mark, lines_of
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.timeline import COLUMN_TITLES, Timeline, tell
@@ -245,6 +246,19 @@ class ComparedPlot(PlotPanel):
             }
         return table
 
+    def marks(self) -> tuple[Mark, ...] | None:
+        """The curves, and the band around each that has one."""
+        table = self.series()
+        lines = lines_of(self.curves, table)
+        if lines is None:
+            return None
+        bands = []
+        for line in lines:
+            low, high = (f"{line.name}: {self.measured.axis}, {end}" for end in ("low", "high"))
+            if low in table:
+                bands.append(Band(line.x, line.look, low, high))
+        return (*bands, *lines)
+
     def place_title(self) -> str:
         """What the x axis counts, as a title of columns."""
         return self.titles[0]
@@ -417,9 +431,9 @@ class ComparedDistance(ComparedBlocks):
     """How far adversarial features are from clean ones in each block."""
 
     choices = (
-        Measured("Feature distance", "feature distance, normalised L2", "layers", "distance"),
+        Measured("Feature distance", "distance, normalised L2", "layers", "distance"),
         Measured(
-            "Relative", "Relative distance", "feature distance, relative L2", "layers", "relative_distance"
+            "Relative", "Relative distance", "distance, relative L2", "layers", "relative_distance"
         ),
     )
     empty_text = "How far features of the runs drift in each block appears here after their first epoch."

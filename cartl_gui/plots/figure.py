@@ -150,8 +150,8 @@ class _Part:
         has_title = style.titles or any(isinstance(mark, Image) for mark in panel.marks() or ())
         smoothed = f"smoothed {number(panel.smoothing)}" if panel.smoothing and not has_title else ""
         self._title = panel.title if has_title else ""
-        self._caption = ", ".join(filter(None, [smoothed, panel.caption()]))
         self._twin = panel.twin(scale)
+        self._caption = ", ".join(filter(None, [smoothed, self._twin.caption()]))
         self._axes: list[pg.AxisItem] = []
         self._entries = self._styled()
         self._fonts = (self._font(style.font(larger=1), bold=True), self._font(style.font()))

@@ -98,7 +98,7 @@ class HistogramPlot(LayerPanel):
             shown = counts if curve.entry.isChecked() else np.zeros(BINS, int)
             seen = shown > 0
             bars.setOpts(x=centres[seen], y0=foot[seen], height=shown[seen], width=0.92 * width)
-            curve.x, curve.y = centres, counts.astype(float)
+            curve.set(centres, counts.astype(float))
             foot = foot + shown
 
     def _show_mark(self) -> None:

@@ -369,6 +369,10 @@ class MosaicPlot(PlotPanel):
         caption = self._caption_of(self.tiling.number_at(QPointF(position, height), len(self._rows)))
         return caption.sentence() if caption else ""
 
+    def caption(self) -> str:
+        """What is said of the selected image, but on paper."""
+        return super().caption() if self._follows_theme else ""
+
     def say(self, text: str) -> None:
         """Write below the title, where there is room for a sentence."""
         self.note(text)

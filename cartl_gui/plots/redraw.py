@@ -6,6 +6,7 @@ matplotlib; people who write papers have it.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import singledispatch
@@ -37,7 +38,7 @@ _SYMBOLS = {
     "+": "+", "x": "x",
 }  # fmt: skip
 #: Widths and sizes that are the same in every figure, in points.
-_THIN, _SYMBOL, _SMALL_SYMBOL = 0.9, 6.5, 4.5
+_THIN, _SYMBOL = 0.9, 4.5
 #: Edges of plots nearer to each other than this share of the figure are one line of the grid.
 _SAME_EDGE = 0.04
 
@@ -116,12 +117,12 @@ def script(
     size = f"({_short(style.width)} / 25.4, {_short(style.height)} / 25.4)"
     lines.append(f'figure = plt.figure(figsize={size}, layout="constrained")  # inches')
     spans = list(_grid([share.getRect() for _panel, share in places], lines))
-    for number, ((panel, _share), drawn, span) in enumerate(zip(places, marks, spans, strict=True)):
+    for number, (place, drawn, span) in enumerate(zip(places, marks, spans, strict=True)):
         letter = f"({chr(ord('a') + number)}) " if len(places) > 1 and style.letters and number < 26 else ""
         lines += [
             "",
-            f"# {_one_line(letter + panel.title)}",
-            *_block(panel, drawn, style, tables[number], letter, span),
+            f"# {_one_line(letter + place[0].title)}",
+            *_block(place, drawn, style, table=tables[number], letter=letter, span=span),
         ]
     return "\n".join(lines) + "\n" + _TAIL
 
@@ -172,38 +173,60 @@ def _nearest(edges: list[float], place: float) -> int:
 
 
 def _block(
-    panel: PlotPanel, marks: Sequence[Mark], style: FigureStyle, table: str, letter: str, span: str
+    place: Place, marks: Sequence[Mark], style: FigureStyle, *, table: str, letter: str, span: str
 ) -> Iterator[str]:
     """The lines that draw one plot."""
+    panel, share = place
     series = panel.series()
     texts = [title for title, column in series.items() if column.dtype.kind not in "fiub"]
     yield f"table = read({table!r}{f', texts={texts!r}' if texts else ''})"
     yield f"axes = figure.add_subplot({span})"
     scale = _Scale(panel, style)
-    names = {id(curve.style): look for curve, look in drawn_styles(panel, style)}
+    looks = {id(curve.style): look for curve, look in drawn_styles(panel, style)}
     for mark in marks:
         look = getattr(mark, "look", None)
-        if isinstance(mark, Lines) and id(look) in names:
-            mark = replace(mark, look=names[id(look)])
+        if isinstance(mark, Lines) and id(look) in looks:
+            mark = replace(mark, look=looks[id(look)])
         yield from draw(mark, scale)
     yield from _axes_lines(panel, scale)
     title, caption = letter + (panel.title if style.titles else ""), panel.caption()
-    named = any(getattr(mark, "name", "") or isinstance(mark, Histogram) for mark in marks)
-    above = named and style.legend == "above"
+    names = [name for mark in marks for name in _names_of(mark)]
+    width = share.width() * style.width
+    columns = _columns_of(names, width, style)
+    above = style.legend == "above" and bool(names)
+    rows = -(-len(names) // columns) if above else 1 if caption else 0
     if title:
-        yield f"axes.set_title({title!r}, loc='left'{f', pad={_short(2.2 * style.points)}' if above or caption else ''})"
+        wrapped = textwrap.fill(title, max(16, int(0.9 * width / _letter_width(style.points + 1))))
+        pad = f", pad={_short(style.points * (0.6 + 1.6 * rows))}" if rows else ""
+        yield f"axes.set_title({wrapped!r}, loc='left'{pad})"
     if caption:
         yield (
             f"axes.annotate({caption!r}, (0, 1), xytext=(0, 3), xycoords='axes fraction', textcoords='offset points', "
             f"color={PRINT.muted!r})"
         )
     if above:
-        entries = sum(bool(getattr(mark, "name", "")) for mark in marks) or 2
-        yield (
-            f"axes.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols={min(entries, 4)}, frameon=False, borderpad=0.2)"
-        )
-    elif named and style.legend == "inside":
+        yield f"axes.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols={columns}, frameon=False, borderpad=0.2)"
+    elif names and style.legend == "inside":
         yield "axes.legend(loc='best')"
+
+
+def _names_of(mark: Mark) -> list[str]:
+    """What a mark adds to the legend."""
+    if isinstance(mark, Histogram):
+        return [name for _number, name, _look in mark.parts]
+    name = getattr(mark, "name", "")
+    return [name] if name else []
+
+
+def _columns_of(names: Sequence[str], width: float, style: FigureStyle) -> int:
+    """How many entries of a legend fit side by side into so many millimetres."""
+    widest = max((len(name) for name in names), default=0) * _letter_width(style.points)
+    return max(1, min(len(names), int(0.85 * width / (widest + 1.3 * style.points))))
+
+
+def _letter_width(points: float) -> float:
+    """About how wide a letter is, in millimetres."""
+    return 0.55 * points * 25.4 / 72
 
 
 class _Scale:
@@ -257,8 +280,7 @@ def _lines(mark: Lines, scale: _Scale) -> Iterator[str]:
     if mark.look.dashes:
         options.append(f"linestyle=(0, {tuple(_short(part) for part in mark.look.dashes)})")
     if mark.look.symbol and not mark.pale:
-        size = _SYMBOL if mark.where else _SMALL_SYMBOL
-        options.append(f"marker={_SYMBOLS.get(mark.look.symbol, 'o')!r}, markersize={size}")
+        options.append(f"marker={_SYMBOLS.get(mark.look.symbol, 'o')!r}, markersize={_SYMBOL}")
     if mark.name:
         options.append(f"label={mark.name!r}")
     x = _column(mark.x, mark.where, scale.x_factor * mark.factor)

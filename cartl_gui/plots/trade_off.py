@@ -16,6 +16,7 @@ from cartl_gui.plots.base import QUIET, Curve, CurveStyle, PlotPanel, Series
 from cartl_gui.plots.marks import Errors, Lines, Mark, Texts
 from cartl_gui.plots.style import SYMBOLS
 from cartl_gui.theme import Scheme
+from engine.events import RunInfo
 from engine.results import Cell, Evaluation, Line
 from engine.statistics import Estimate
 
@@ -264,6 +265,10 @@ class TradeOffPlot(PlotPanel):
     def clear(self) -> None:
         """Show nothing."""
         self.show_evaluation(None)
+
+    def runs(self) -> tuple[RunInfo, ...]:
+        """The runs behind the cells."""
+        return tuple({run.id: run for cell in self._cells() for run in cell.runs}.values())
 
     def marks(self) -> tuple[Mark, ...]:
         """Each line through its cells with their intervals and k, and the Pareto front."""
