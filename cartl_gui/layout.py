@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFrame,
+    QMainWindow,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QWidget,
+)
+
+from cartl_gui import theme
 
 #: Width in pixels from which the panel on the right is there by default.
 WIDE = 1500
+#: Width and height in pixels that a part of the window keeps when there is little room.
+LEAST = 120
 _PLACES = {
     "setup": ("Set-up", Qt.DockWidgetArea.LeftDockWidgetArea),
     "runs": ("Runs and queue", Qt.DockWidgetArea.BottomDockWidgetArea),
@@ -22,6 +35,50 @@ def first_size() -> QSize:
     return size.expandedTo(QSize(960, 620))
 
 
+class Shrinking(QScrollArea):
+    """Holds a part of the window that scrolls where there is less room than it needs, so that the window fits the screen.
+
+    With `keeps_width` it is never narrower than its content, which then scrolls up and down only.
+    """
+
+    def __init__(self, content: QWidget, *, keeps_width: bool = False) -> None:
+        super().__init__()
+        self._keeps_width = keeps_width
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidgetResizable(True)
+        self.setWidget(content)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Little; with `keeps_width` as wide as the content at least."""
+        content = self.widget().minimumSizeHint().expandedTo(self.widget().minimumSize())
+        width = content.width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width if self._keeps_width else LEAST, min(content.height(), LEAST))
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """What the content would like."""
+        return self.widget().sizeHint()
+
+
+class Pages(QTabWidget):
+    """Pages of which only the one that is open tells how much room is needed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.currentChanged.connect(self._ask_current)
+
+    def tabInserted(self, index: int) -> None:  # noqa: N802
+        """Ask nothing of a new page until it is opened."""
+        super().tabInserted(index)
+        self._ask_current()
+
+    def _ask_current(self) -> None:
+        for place in range(self.count()):
+            here = place == self.currentIndex()
+            policy = QSizePolicy.Policy.Preferred if here else QSizePolicy.Policy.Ignored
+            self.widget(place).setSizePolicy(policy, policy)
+
+
 class WindowLayout:
     """The docks of a window and their places."""
 
@@ -33,7 +90,7 @@ class WindowLayout:
         for name, (title, place) in _PLACES.items():
             dock = self.docks[name] = QDockWidget(title, window)
             dock.setObjectName(name)
-            dock.setWidget(panels[name])
+            dock.setWidget(Shrinking(panels[name], keeps_width=name != "runs"))
             window.addDockWidget(place, dock)
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
@@ -89,10 +146,10 @@ class WindowLayout:
     def _arrange(self) -> None:
         for name, dock in self.docks.items():
             dock.setFloating(False)
-            dock.setVisible(name != "inspector" or self._window.width() >= WIDE)
+            dock.setVisible(name != "inspector" or self._window.width() >= theme.px(WIDE))
         sides = [self.docks["setup"], self.docks["inspector"]]
-        self._window.resizeDocks(sides, [400, 270], Qt.Orientation.Horizontal)
-        height = max(190, self._window.height() // 4)
+        self._window.resizeDocks(sides, [theme.px(400), theme.px(270)], Qt.Orientation.Horizontal)
+        height = max(theme.px(190), self._window.height() // 4)
         self._window.resizeDocks([self.docks["runs"]], [height], Qt.Orientation.Vertical)
 
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QMainWindow, QTabWidget, QToolBar, QVBoxLayout, QWidget
+from PySide6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
+from PySide6.QtWidgets import QMainWindow, QToolBar, QVBoxLayout, QWidget
 
 from cartl_gui import program, theme, words
 from cartl_gui.attention import Attention
@@ -18,7 +18,8 @@ from cartl_gui.commands import CommandSet, Situation, is_attackable
 from cartl_gui.dialogs.problem import ProblemDialog, Trouble
 from cartl_gui.failures import ENGINE_DIED, UNEXPECTED
 from cartl_gui.files import dropped_paths
-from cartl_gui.layout import WindowLayout, first_size
+from cartl_gui.layout import Pages, Shrinking, WindowLayout, first_size
+from cartl_gui.listed import Listed
 from cartl_gui.notice_bar import Notice, NoticeBar
 from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage
@@ -71,7 +72,7 @@ class MainWindow(QMainWindow):
         self.session, self.presets, self.settings, self.themes = session, presets, settings, themes
         self.setObjectName("main")
         self.setAcceptDrops(True)
-        self.tabs = QTabWidget()
+        self.tabs = Pages()
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Pages")
         self.tabs.setIconSize(QSize(16, 16))
@@ -84,11 +85,12 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.notices)
-        column.addWidget(self.tabs, 1)
+        column.addWidget(Shrinking(self.tabs), 1)
         self.setCentralWidget(centre)
         self.status = StatusLine(str(session.workspace), self)
         self.setStatusBar(self.status)
         self._is_complete = False
+        self._toolbar_room = 0
         self._read_only = ""
         self._paused = False
         self._something_ran = False
@@ -157,7 +159,6 @@ class MainWindow(QMainWindow):
         themes = QActionGroup(self)
         for choice in ("system", "light", "dark"):
             themes.addAction(actions[f"theme_{choice}"])
-        self.show_look()
         self.toolbar = QToolBar("Toolbar", self)
         self.toolbar.setObjectName("toolbar")
         self.toolbar.setMovable(False)
@@ -165,12 +166,16 @@ class MainWindow(QMainWindow):
         self.toolbar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.commands.fill_toolbar(self.toolbar)
         self.addToolBar(self.toolbar)
+        self.show_look()
         self.runs.set_menu_actions(
             [
-                actions["show_run"], actions["resume"], actions["resume_study"], actions["stop"], None,
-                actions["attack_run"], actions["inspect_run"], actions["use_settings"], actions["copy_command"], None,
-                actions["export_weights"], actions["export_tables"], actions["export_run"],
-                actions["open_folder"],
+                actions["show_run"], actions["draw_run"], None,
+                *(actions[name] for name in ("resume", "resume_study", "repeat", "retry_half", "stop")), None,
+                *(actions[name] for name in ("move_first", "move_up", "move_down", "move_last")), None,
+                *(actions[name] for name in ("rename", "star", "tags", "notes", "archive", "bin")), None,
+                *(actions[name] for name in ("attack_run", "inspect_run", "use_settings")), None,
+                *(actions[name] for name in ("copy_command", "copy_study_command", "copy_error")), None,
+                *(actions[name] for name in ("export_weights", "export_tables", "export_run", "open_folder")),
             ]
         )  # fmt: skip
 
@@ -222,6 +227,9 @@ class MainWindow(QMainWindow):
         self.inspector.export_asked.connect(do.exports.export_weights)
         self.log.unread_changed.connect(self._mark_log)
         self.commands.keys_changed.connect(self._keys_changed)
+        self.listed = Listed(self)
+        self.listed.changed.connect(self._update_commands)
+        self.listed.runs_left.connect(self._runs_known)
 
     # starting and ending --------------------------------------------------------------------------------
     def start(self) -> None:
@@ -246,6 +254,7 @@ class MainWindow(QMainWindow):
         if self._may_ask and not self.closer.may_close(self.bridge.running(), queued):
             return
         self.settings.save_layout(self)
+        self.listed.save()
         self.settings.used_commands = self.commands.used
         self.settings.has_seen_tour = True
         self.status.say("Saving and closing…")
@@ -345,8 +354,6 @@ class MainWindow(QMainWindow):
         self.setup.set_can_submit(not event.read_only)
         self.results.set_can_write(not event.read_only)
         self.results.know_questions(event.questions)
-        runs = list(self.bridge.runs.values())
-        self.runs.set_runs(runs)
         self._runs_known()
         if event.read_only:
             self.status.show_read_only(event.read_only)
@@ -476,15 +483,13 @@ class MainWindow(QMainWindow):
                 running="running" in states,
                 queued="created" in states,
                 paused=self._paused,
-                selected=info is not None,
-                selected_active=info is not None and info.state in ("created", "running"),
-                selected_resumable=info is not None and info.state in RESUMABLE,
                 study_resumable=info is not None and self._study_waits(info.study),
                 selected_has_weights=data is not None and bool(data.weights),
                 selected_attackable=info is not None and is_attackable(info),
                 selected_inspectable=_is_inspectable(info, data),
                 inspecting=self.layers.is_inspecting(),
                 plot_shown=self.shown.plot() is not None,
+                **self.do.runs.situation(),
             )
         )
 
@@ -494,9 +499,19 @@ class MainWindow(QMainWindow):
 
     # small things ---------------------------------------------------------------------------------------
     def show_look(self) -> None:
-        """Let the commands show which theme is on, and whether the window can be larger or smaller."""
+        """Let the commands show which theme is on."""
         for choice in ("system", "light", "dark"):
             self.commands.actions[f"theme_{choice}"].setChecked(choice == self.themes.choice)
+        self.status.clearMessage()  # Qt shows what lies below a message again when the style changes
+        self.toolbar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._toolbar_room = self.toolbar.sizeHint().width()
+        self._fit_toolbar()
+
+    def _fit_toolbar(self) -> None:
+        """Leave the texts out of the toolbar where there is no room for all of them."""
+        fits = self.width() >= self._toolbar_room
+        style = Qt.ToolButtonStyle.ToolButtonTextBesideIcon if fits else Qt.ToolButtonStyle.ToolButtonIconOnly
+        self.toolbar.setToolButtonStyle(style)
 
     def _keys_changed(self) -> None:
         self.settings.own_keys = self.commands.own_keys()
@@ -504,12 +519,17 @@ class MainWindow(QMainWindow):
     def _note(self, level: Literal["info", "warning", "error"], text: str) -> None:
         self.log.add(LogAdded(None, time.time(), level, text))
 
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Keep every command of the toolbar in sight."""
+        super().resizeEvent(event)
+        if self._is_complete:
+            self._fit_toolbar()
+
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw icons in the colours of a new theme."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and getattr(self, "_is_complete", False):
             self.commands.recolour()
-            self.setup.recolour()
             for key, page in self.pages.items():
                 self.tabs.setTabIcon(self.tabs.indexOf(page), theme.icon(PICTURES[key]))
 

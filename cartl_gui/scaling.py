@@ -13,11 +13,11 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QBoxLayout,
     QComboBox,
+    QDialog,
     QFormLayout,
     QGridLayout,
     QHeaderView,
     QLayout,
-    QMenu,
     QProxyStyle,
     QStyle,
     QStyleOption,
@@ -61,7 +61,7 @@ class ScaledStyle(QProxyStyle):
     ) -> int:
         """Measure what Fusion measures, scaled."""
         value = super().pixelMetric(metric, option, widget)
-        if metric in _GIVEN or (metric == _Metric.PM_SmallIconSize and not isinstance(widget, QMenu)):
+        if metric in _GIVEN or (metric == _Metric.PM_SmallIconSize and isinstance(widget, QComboBox)):
             return value
         return round(value * self.scale)
 
@@ -80,9 +80,11 @@ def rescale(widget: QWidget, scale: float) -> None:
     if ratio == 1.0:
         return
     widget.setProperty(SCALE, scale)
-    if not widget.isWindow():
+    if (
+        before is None or not widget.isWindow()
+    ):  # the limits of a window that is shown are those of its layout
         _rescale_limits(widget, ratio)
-    elif before is None and widget.testAttribute(Qt.WidgetAttribute.WA_Resized):
+    if before is None and isinstance(widget, QDialog) and widget.testAttribute(Qt.WidgetAttribute.WA_Resized):
         widget.resize((widget.size() * ratio).boundedTo(widget.screen().availableSize()))
     if isinstance(widget, (QAbstractButton, QComboBox, QTabWidget, QToolBar, QAbstractItemView)):
         follows = isinstance(widget.parent(), QToolBar)
@@ -124,10 +126,8 @@ def _rescale_header(header: QHeaderView, ratio: float) -> None:
 
 def _rescale_layout(layout: QLayout, ratio: float) -> None:
     """Scale margins and gaps, of the inner layouts first: those without a gap of their own answer with the outer's."""
-    for place in range(layout.count()):
-        item = layout.itemAt(place)
-        if item is not None and (inner := item.layout()) is not None:
-            _rescale_layout(inner, ratio)
+    for inner in layout.findChildren(QLayout, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        _rescale_layout(inner, ratio)
     margins = layout.contentsMargins()
     sides = (margins.left(), margins.top(), margins.right(), margins.bottom())
     layout.setContentsMargins(QMargins(*(round(side * ratio) for side in sides)))

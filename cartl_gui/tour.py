@@ -45,7 +45,6 @@ class Tour(QWidget):
         self.card = QFrame(self)
         self.card.setProperty("card", "true")
         self.card.setFixedWidth(330)
-        self.card.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._title, self._text, self._count = QLabel(), WrappedLabel(), QLabel()
         self._title.setProperty("role", "heading")
         self._count.setProperty("role", "muted")
@@ -59,6 +58,13 @@ class Tour(QWidget):
             (self.next_button, self._next),
         ):
             button.clicked.connect(act)
+            button.installEventFilter(self)
+        #: Esc ends the tour, the arrows go on and back.
+        self._keys = {
+            Qt.Key.Key_Escape: self.end,
+            Qt.Key.Key_Right: self._next,
+            Qt.Key.Key_Left: self._back,
+        }
         row = QHBoxLayout()
         row.setSpacing(6)
         row.addWidget(self._count)
@@ -90,29 +96,24 @@ class Tour(QWidget):
         self.deleteLater()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Cover the window whatever its size, and what appears in it."""
-        if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest):
-            self._fit()
+        """Cover the window whatever its size, and what appears in it; let keys go on, back and out."""
+        if watched is self._window:
+            if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest):
+                self._fit()
+        elif isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            act = self._keys.get(Qt.Key(event.key()))
+            if act is not None:
+                act()
+                return True
         return super().eventFilter(watched, event)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Esc ends the tour, the arrows go on and back."""
-        if event.key() == Qt.Key.Key_Escape:
-            self.end()
-        elif event.key() in (Qt.Key.Key_Right, Qt.Key.Key_PageDown):
-            self._next()
-        elif event.key() in (Qt.Key.Key_Left, Qt.Key.Key_PageUp):
-            self._back()
-        else:
-            super().keyPressEvent(event)
-
-    def focusNextPrevChild(self, _forward: bool) -> bool:  # noqa: N802
+    def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802
         """Keep Tab inside the card."""
         buttons = [
             button for button in (self.skip_button, self.back_button, self.next_button) if button.isEnabled()
         ]
         now = next((place for place, button in enumerate(buttons) if button.hasFocus()), -1)
-        buttons[(now + (1 if _forward else -1)) % len(buttons)].setFocus(Qt.FocusReason.TabFocusReason)
+        buttons[(now + (1 if forward else -1)) % len(buttons)].setFocus(Qt.FocusReason.TabFocusReason)
         return True
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802

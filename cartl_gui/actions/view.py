@@ -86,6 +86,7 @@ class ViewActions(Area):
         place = min(max(SCALES.index(scale()) + by, 0), len(SCALES) - 1)
         window.settings.scale = SCALES[place]
         window.themes.set_scale(SCALES[place])
+        window.show_look()
         window.status.say(f"Scale {100 * SCALES[place]:.0f} %")
 
     def go_to_filter(self) -> None:

@@ -37,7 +37,6 @@ class PreferencesDialog(QDialog):
         super().__init__(parent)
         self._settings, self._themes = settings, themes
         self.setWindowTitle("Preferences")
-        self.setMinimumWidth(460)
         form = QFormLayout()
         form.setVerticalSpacing(8)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)

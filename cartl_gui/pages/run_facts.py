@@ -11,7 +11,7 @@ from engine.config import DataConfig, FinetuningConfig, RunConfig, Settings, Stu
 from engine.events import RunInfo
 
 #: Settings that say what a part of a run is; the others have their defaults beside them.
-_KINDS = ("name", "method", "norm", "version")
+_KINDS = ("name", "path", "method", "norm", "version")
 _PARTS = ("model", "source", "target", "pretraining", "finetuning", "attack")
 
 
