@@ -120,7 +120,7 @@ class Session:
             self._workspace, self._references, self._desk, data_root=data_folder(), tell=self._tell,
             machine=self._sampler.latest, discard=lambda run_id: self.bin([run_id]),
         )  # fmt: skip
-        self._inspection, self._gallery = RunControl(), RunControl()
+        self._inspection, self._gallery, self._estimation = RunControl(), RunControl(), RunControl()
         # Labels changed while the session is open: what is told of a run carries the newest.
         self._labels: dict[str, RunLabel] = {}
         self._telling = threading.Lock()
@@ -404,6 +404,33 @@ class Session:
 
         self._gallery = self._desk.compute(ATTACKING_EXAMPLES, attack, cancelled=None, before=self._gallery)
 
+    def estimate(self, study: StudyConfig, *, resume: bool = False) -> None:
+        """Tell what a study will take, from a look at the pieces of its runs that takes up to 40 seconds.
+
+        Answers with `StudyEstimated` or `RequestFailed`; a request that a newer one overtakes, or that is cancelled, gets
+        no answer. A run that begins meanwhile ends it with `RequestFailed`.
+
+        Args:
+            study, resume: as of `submit`; runs that are finished cost nothing.
+        """
+
+        def look(control: RunControl, device: DeviceName) -> EngineEvent:
+            from engine.estimate import estimate_study
+
+            return estimate_study(
+                self._references.plan(study, resume=resume), data_root=data_folder(), workspace=self.workspace,
+                beside_run=device == "cpu", control=control,
+            )  # fmt: skip
+
+        self._estimation = self._desk.compute(
+            ESTIMATING, look, cancelled=None, before=self._estimation,
+            gave_way=RequestFailed(ESTIMATING, "A run was to begin, so the estimate was ended. Ask for it again."),
+        )  # fmt: skip
+
+    def cancel_estimate(self) -> None:
+        """End `estimate` early; it gives no answer."""
+        self._estimation.request("stop")
+
     def recognise_weights(self, path: Path) -> None:
         """Tell what a checkpoint of the CARTL authors' code is; answers with `WeightsRecognised` or `RequestFailed`."""
 
@@ -556,7 +583,7 @@ class Session:
 
     def close(self, timeout: float = 10.0) -> bool:
         """Pause and save the running run, end the threads; False if they did not end in `timeout` seconds."""
-        for control in (self._inspection, self._gallery):
+        for control in (self._inspection, self._gallery, self._estimation):
             control.request("stop")
         ended = self._worker.close(timeout)
         self._desk.close(timeout)

@@ -31,6 +31,7 @@ class Desk:
             for name in ("reader", "inspector", "keeper")
         )
         self.device_in_use = threading.Lock()
+        self._giving_way = RunControl()
         self._closed = False
 
     def read(self, request: str, answer: Callable[[], EngineEvent]) -> None:
@@ -52,6 +53,7 @@ class Desk:
         *,
         cancelled: EngineEvent | None,
         before: RunControl,
+        gave_way: EngineEvent | None = None,
     ) -> RunControl:
         """Compute something that takes long, in place of what was asked `before`; returns what cancels it.
 
@@ -60,9 +62,12 @@ class Desk:
             answer: computes it on the device named.
             cancelled: told when it was cancelled, or overtaken by a newer request.
             before: of the request that this one overtakes.
+            gave_way: told when it was ended because a run wanted the device; without it a run waits for the device.
         """
         before.request("stop")
         control = RunControl()
+        if gave_way is not None:
+            self._giving_way = control
 
         def work() -> None:
             from engine.device import beside_a_run
@@ -72,15 +77,20 @@ class Desk:
                 control.check()
                 with nullcontext() if is_free else beside_a_run():
                     self.attempt(request, lambda: self._tell(answer(control, "auto" if is_free else "cpu")))
-            except Interrupted:
-                if cancelled is not None:
-                    self._tell(cancelled)
+            except Interrupted as interruption:
+                told = gave_way if interruption.request == "pause" else cancelled
+                if told is not None:
+                    self._tell(told)
             finally:
                 if is_free:
                     self.device_in_use.release()
 
         self._computer.submit(work)
         return control
+
+    def make_way(self) -> None:
+        """End what only computes while nothing else wants the device."""
+        self._giving_way.request("pause")
 
     def attempt(self, request: str, deed: Callable[[], object]) -> None:
         """Do something here and now; tells `RequestFailed` if it cannot be done."""

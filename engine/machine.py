@@ -60,7 +60,7 @@ class Sampler:
         self._sensors: dict[str, Sensor] = {
             "load of the processor": _Processor().load,
             "memory": _memory,
-            "disk": lambda: {"disk_free": shutil.disk_usage(_existing(folder)).free},
+            "disk": lambda: {"disk_free": disk_free_at(folder)},
             "temperature of the processor": _processor_temperature,
             "name of the accelerator": device.name,
             "load of the accelerator": device.load,
@@ -225,6 +225,7 @@ def _processor_temperature() -> Figures:
     return {} if name is None else {"temperature": max(sensor.current for sensor in found[name])}
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the next one above it that exists."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+def disk_free_at(folder: Path) -> int:
+    """Bytes free where a folder is, or will be made."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free

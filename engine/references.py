@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import StageName, StudyConfig
+from engine.config import RunConfig, StageName, StudyConfig
 from engine.errors import CheckpointError, ConfigError, MissingRunError, Problem, StoreError
 from engine.events import RunInfo
 from engine.store.run_folder import RunFolder
@@ -13,6 +14,21 @@ from engine.store.workspace import Workspace
 
 #: What identifies a run within a study: its name and its seed.
 RunKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A run that may have to be made.
+
+    Attributes:
+        config: its settings.
+        parent: what it starts from: another run, made before it, or a file with weights; None if it pre-trains.
+        left: share 0..1 of its work that is left; 0 for a finished run, which is here for those that start from it.
+    """
+
+    config: RunConfig
+    parent: Planned | Path | None = None
+    left: float = 1.0
 
 
 class References:
@@ -111,6 +127,40 @@ class References:
         training = [stage for stage in folder.config.stages if stage != "attack"]
         done = folder.weights_path(training[-1]).exists() if training else not self.untrained(folder)
         return done or folder.info().state == "finished"
+
+    def plan(self, study: StudyConfig, *, resume: bool) -> list[Planned]:
+        """The runs of a study in order, with what they start from and what is left to do.
+
+        Args:
+            study: the runs.
+            resume: go on with what `earlier` finds.
+
+        Raises:
+            ConfigError: a run starts from something that does not exist or does not fit.
+            CheckpointError, StoreError: what it starts from cannot be used or read.
+        """
+        parents = self.parents(study)
+        earlier = self.earlier(study, parents) if resume else {}
+        made: dict[RunKey, Planned] = {}
+        for run in study.runs:
+            key = (run.name, run.seed)
+            parent = parents.get(key)
+            start: Planned | Path | None = Path(run.start_from) if run.start_from else None
+            if parent is not None:
+                start = self._start_of(parent) if isinstance(parent, str) else made[parent]
+            info = earlier.get(key)
+            left = 1.0 if info is None else 1.0 - info.progress
+            made[key] = Planned(run, start, left if info is None or info.state != "finished" else 0.0)
+        return [made[run.name, run.seed] for run in study.runs]
+
+    def _start_of(self, run_id: str) -> Planned | Path:
+        """The weights of a run of the workspace, or the run itself while it has none."""
+        folder = self._workspace.folder(run_id)
+        parent: Planned | Path | None = None
+        if folder.config.start_from:
+            parent = self._start_of(folder.parent) if folder.parent else Path(folder.config.start_from)
+        weights = [folder.weights_path(stage) for stage in reversed(folder.config.stages)]
+        return next((path for path in weights if path.exists()), Planned(folder.config, parent, 0.0))
 
     def parent_weights(self, folder: RunFolder) -> Path | None:
         """The weights a run starts from, None if it pre-trains.

@@ -287,12 +287,13 @@ class Worker:
             return
         while (run_id := self._next()) is not None:
             again = False
+            self._desk.make_way()
             with self._desk.device_in_use:
                 try:
                     again = self._carry_out(run_id)
                 except Exception as error:  # not even its end could be told: the others go on
                     self._tell(
-                        RequestFailed(f"carry out {run_id}", unexpected(error), traceback.format_exc())
+                        RequestFailed(self._request(run_id), unexpected(error), traceback.format_exc())
                     )
             self._ended(run_id, again=again)
 
@@ -308,7 +309,8 @@ class Worker:
             if self._closing:
                 return None
             run_id = self._queue.begin()
-            self._begun = self._told.get(run_id or "")
+            if run_id is not None:
+                self._begun = self._told.get(run_id)
             self._control.clear()
             self._changed()
             return run_id
@@ -316,16 +318,15 @@ class Worker:
     def _ended(self, run_id: str, *, again: bool) -> None:
         """Let the running run go, into the queue again if it was only interrupted."""
         with self._lock:
-            stopped = again and self._control.requested == "stop"
+            stopped = again and self._control.requested == "stop"  # asked for while it was being paused
             with suppress(StoreError):
-                folder = self._workspace.folder(run_id)
-                if self._references.is_trained(folder):
+                if self._references.is_trained(self._workspace.folder(run_id)):
                     self._queue.trained(run_id)
             self._queue.end(again=again and not stopped)
             self._changed()
-        if stopped:  # asked for while it was being paused
+        if stopped:
             with suppress(StoreError):
-                self._end(folder, "stopped", "stopped on request")
+                self._end(self._workspace.folder(run_id), "stopped", "stopped on request")
         if stopped or not again:
             self._throw_away(run_id)
 
@@ -371,7 +372,7 @@ class Worker:
             self._end(folder, "failed", str(error), level="error")
         except Exception as error:
             details = traceback.format_exc()
-            self._tell(RequestFailed(f"carry out {run_id}", unexpected(error), details))
+            self._tell(RequestFailed(self._request(run_id), unexpected(error), details))
             self._end(folder, "failed", unexpected(error), level="error")
         finally:
             self._runner = None
@@ -385,14 +386,21 @@ class Worker:
             self._tell(
                 RunChanged(replace(info, state="failed", reason="its folder is gone", seconds_left=None))
             )
-        self._tell(RequestFailed(f"carry out {info.title if info is not None else run_id}", str(error)))
+        self._tell(RequestFailed(self._request(run_id), str(error)))
+
+    def _request(self, run_id: str) -> str:
+        """What a failure of the run under way is a failure to do."""
+        return f"carry out {self._begun.title if self._begun is not None else run_id}"
 
     def _end(
         self, folder: RunFolder, state: RunState, reason: str = "", *, level: LogLevel = "info", cause: FailureCause = "",
     ) -> None:  # fmt: skip
-        """Write down and tell how a run ended."""
-        runner = self._runner
-        info = runner.info if runner is not None and runner.info.id == folder.id else folder.info()
+        """Write down and tell how a run ended.
+
+        Raises:
+            StoreError: its files are gone or cannot be read, and what was known of it is not at hand.
+        """
+        info = self._known(folder)
         progress = 1.0 if state == "finished" else info.progress
         info = replace(info, state=state, reason=reason, cause=cause, seconds_left=None, progress=progress)
         try:
@@ -406,6 +414,18 @@ class Worker:
         text = f"{info.name}: {state}{f', {reason}' if reason else ''}"
         self._tell(LogAdded(folder.id, time.time(), level, text))
         self._tell(RunChanged(info))
+
+    def _known(self, folder: RunFolder) -> RunInfo:
+        """The line of a run that ended, also if its files can no longer be read."""
+        runner, begun = self._runner, self._begun
+        if runner is not None and runner.info.id == folder.id:
+            return runner.info
+        try:
+            return folder.info()
+        except StoreError:
+            if begun is None or begun.id != folder.id:
+                raise
+            return begun
 
 
 def _free_memory() -> None:

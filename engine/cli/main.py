@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import __version__, api
-from engine.cli import inspecting, organising, report, results, verbs, weights
+from engine.cli import estimating, inspecting, organising, report, results, verbs, weights
 from engine.cli.client import Paused
 from engine.cli.common import UsageError
 from engine.cli.options import (
@@ -89,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     child = verb("run", verbs.run, "make the runs of a study")
     child.add_argument("study", metavar="STUDY", help="a study file (.toml), or the name of a preset")
     add_study_options(child)
+
+    child = verb(
+        "estimate", estimating.estimate, "tell what a study will take: time, memory, disk",
+        "A few steps of each run are timed, on random images; nothing is made or downloaded.",
+    )  # fmt: skip
+    child.add_argument("study", metavar="STUDY", help="a study file (.toml), or the name of a preset")
+    add_study_options(child, dry_run=False)
 
     child = verb("resume", verbs.resume, "go on with one paused, stopped, interrupted or failed run")
     child.add_argument("run", metavar="RUN", help="id, name or folder of the run")

@@ -39,17 +39,18 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` and `demo` share."""
+def add_study_options(parser: argparse.ArgumentParser, *, dry_run: bool = True) -> None:
+    """Add what verbs that take a study share; `dry_run` where they make its runs."""
     add_set(parser)
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME",
-        help="make only the runs of this name (NAME@SEED: the one of this seed) and those that they start from; "
+        help="only the runs of this name (NAME@SEED: the one of this seed) and those that they start from; "
         "may be given repeatedly",
     )  # fmt: skip
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list the runs, with --resume also what there is of them; make nothing"
-    )  # fmt: skip
+    if dry_run:
+        parser.add_argument(
+            "--dry-run", action="store_true", help="list the runs, with --resume also what there is of them; make nothing"
+        )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true",
         help="go on with this study's runs of the same settings: keep the finished, resume the others, make the rest",

@@ -47,7 +47,7 @@ class TrainingStage:
         host: Host,
     ) -> None:
         self.name, self.config, self.data = name, config, data
-        self.objective = _objective(config)
+        self.objective = objective_of(config)
         self.probe_config = probe_attack(host.config)
         domain = host.domain(data)
         model = build_skeleton(model_config(host), len(domain.class_names))
@@ -96,11 +96,36 @@ class TrainingStage:
 
     def work(self, host: Host) -> None:
         """Train, and keep the weights."""
-        domain = host.domain(self.data)
         for field, hint in self.config.hints().items():
             host.log("info", f"{type(self.config).model_fields[field].title}: {hint}")
+        trainer, spec = self.begin(host)
+        saved = host.latest_checkpoint(self.name)
+        if saved is not None:
+            trainer.load_state(saved)
+            host.log("info", f"Goes on from step {trainer.step} of {trainer.total_steps}")
+        trainer.run()
+        model = trainer.selected()
+        chosen = trainer.selection.describe()
+        if trainer.selection.exhausted:
+            host.log("info", f"Ended early: no better epoch since epoch {trainer.selection.epoch}")
+        if chosen:
+            host.log("info", f"Keeps the {chosen}")
+        self.objective.finish(model)
+        after = spec.trained(
+            self.layout.title + (f"; {chosen}" if chosen else ""),
+            class_names=host.domain(self.data).class_names,
+            data=self.data,
+            boundary=self.boundary if self.name == "finetuning" else None,
+            num_halved=model.num_halved,
+        )
+        weights = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
+        save_weights(host.folder.weights_path(self.name), weights, after.to_metadata())
+
+    def begin(self, host: Host) -> tuple[Trainer, ModelSpec]:
+        """The trainer before its first step, and what is known about the network that it starts from."""
+        domain = host.domain(self.data)
         draw = generator("cpu", host.config.seed, self.name, "weights")
-        model, spec = self._model_before(host, domain, draw)
+        model, spec = self.model_before(host, domain, draw)
         if self.name == "finetuning":
             model.replace_classifier(len(domain.class_names), draw)
         place_on(model, host.device)
@@ -118,31 +143,12 @@ class TrainingStage:
             control=host.control,
             recorder=host,
         )
-        saved = host.latest_checkpoint(self.name)
-        if saved is not None:
-            trainer.load_state(saved)
-            host.log("info", f"Goes on from step {trainer.step} of {trainer.total_steps}")
-        trainer.run()
-        model = trainer.selected()
-        chosen = trainer.selection.describe()
-        if trainer.selection.exhausted:
-            host.log("info", f"Ended early: no better epoch since epoch {trainer.selection.epoch}")
-        if chosen:
-            host.log("info", f"Keeps the {chosen}")
-        self.objective.finish(model)
-        after = spec.trained(
-            self.layout.title + (f"; {chosen}" if chosen else ""),
-            class_names=domain.class_names,
-            data=self.data,
-            boundary=self.boundary if self.name == "finetuning" else None,
-            num_halved=model.num_halved,
-        )
-        weights = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
-        save_weights(host.folder.weights_path(self.name), weights, after.to_metadata())
+        return trainer, spec
 
-    def _model_before(
+    def model_before(
         self, host: Host, domain: Domain, draw: torch.Generator
     ) -> tuple[BlockwiseModel, ModelSpec]:
+        """The network that the stage finds, on the CPU: freshly drawn, or from the weights it starts from."""
         if self.name == "pretraining":
             config = model_config(host)
             model = build_model(config, len(domain.class_names), draw)
@@ -168,7 +174,8 @@ class TrainingStage:
         )
 
 
-def _objective(config: PretrainingConfig | FinetuningConfig) -> Objective:
+def objective_of(config: PretrainingConfig | FinetuningConfig) -> Objective:
+    """The training method that settings name."""
     if isinstance(config, PretrainingConfig):
         return pretraining_methods[config.method](config)
     return transfer_methods[config.method](config)
