@@ -13,7 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.config import StudyConfig
+from engine.config import StudyConfig, StudyDraft
+from engine.config.changes import words_from_preset
 from engine.config.run import MAX_NAME
 from engine.errors import MissingRunError
 from engine.events import RunInfo
@@ -48,6 +49,26 @@ def command_of_study(title: str, workspace: Path) -> str:
     raise MissingRunError(
         f"the settings of the study {title!r} are not kept as a whole; copy the commands of its single runs instead"
     )
+
+
+def command_of_draft(draft: StudyDraft, workspace: Path, *, preset: str = "", text: str = "") -> str:
+    """The command that makes the study in a form: a preset with --set and --sweep if that says it all, else a file.
+
+    Args:
+        draft: the study as it is in the form.
+        workspace: the folder of runs, where the settings are kept if they need a file.
+        preset: the name of the preset that the form was filled from, empty for none.
+        text: the preset's TOML.
+
+    Raises:
+        ConfigError: the study cannot be used.
+        StoreError: the settings cannot be written.
+    """
+    study = draft.study(drop_stale=True)
+    words = words_from_preset(draft, preset, text) if preset else None
+    if words is None:
+        words = ["run", str(Workspace(workspace).keep_study(study))]
+    return shell([*program(), *words, "--workspace", str(workspace)])
 
 
 def study_of_run(run: RunInfo, known: Mapping[str, RunInfo]) -> StudyConfig:

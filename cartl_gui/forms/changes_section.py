@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from cartl_gui import words
@@ -93,7 +93,7 @@ class ChangesSection(QFrame):
         self._none.setText("Nothing differs.")
         self._rows = QGridLayout()
         self._rows.setHorizontalSpacing(6)
-        self._rows.setVerticalSpacing(3)
+        self._rows.setVerticalSpacing(1)
         self._rows.setColumnStretch(0, 3)
         self._rows.setColumnStretch(1, 2)
         column = QVBoxLayout(self)
@@ -149,14 +149,15 @@ class ChangesSection(QFrame):
         link.setText(title)
         what = WrappedLabel("muted")
         what.setText(text)
-        self._rows.addWidget(link, line, 0, Qt.AlignmentFlag.AlignTop)
-        self._rows.addWidget(what, line, 1, Qt.AlignmentFlag.AlignTop)
+        self._rows.addWidget(link, line, 0)
+        self._rows.addWidget(what, line, 1)
         if change.place:
             button = tool("reset", f"Back to {text.partition(' → ')[0]}")
             button.setAccessibleName(f"Reset {title}")
+            button.setIconSize(QSize(14, 14))
             button.setProperty("number", number)
             button.clicked.connect(self._reset)
-            self._rows.addWidget(button, line, 2, Qt.AlignmentFlag.AlignTop)
+            self._rows.addWidget(button, line, 2)
 
     def _reset(self) -> None:
         button = self.sender()

@@ -30,6 +30,15 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("machine", "Machine and measuring", ("machine", "inspection")),
 )
 
+#: So many of the values of a varied setting are told under it.
+LISTED = 6
+#: What stands in the section of a stage that is off.
+_OFF = {
+    "pretraining": "Off: the run takes the weights that it starts from.",
+    "finetuning": "Off: the network is not transferred.",
+    "attack": "Off: the network is not attacked.",
+}
+
 
 def section_of(place: str) -> str:
     """The key of the section that a setting stands in, empty if it stands in none."""
@@ -80,11 +89,15 @@ class ConfigForm(QWidget):
         for place, widget in enumerate((self._inherited, self.foreign)):
             self.sections["data"].content.insertWidget(place, widget)
         column.addStretch(1)
+        self._off: dict[str, WrappedLabel] = {}
         for stage in STAGES:
             switch = self.sections[stage].switch
             if switch is not None:
                 switch.setObjectName(stage)
                 switch.toggled.connect(self._switched)
+            self._off[stage] = WrappedLabel("muted")
+            self._off[stage].setText(_OFF[stage])
+            self.sections[stage].content.addWidget(self._off[stage])
         self.foreign.setObjectName("checkpoint")
         self._by_place = {row.place: row for row in self.all_rows()}
         self.events.left.connect(self._left)
@@ -233,8 +246,6 @@ class ConfigForm(QWidget):
 
     def _is_there(self, name: str) -> bool:
         """Whether a part of the run has an effect with the stages that are on."""
-        if name in STAGES:
-            return self._is_on(name)
         if name in self.groups:
             return self._group_is_there(name)
         return self.rows[name].relevant
@@ -295,7 +306,7 @@ class ConfigForm(QWidget):
             "target": self._is_on("finetuning") or foreign,
             "checkpoint": foreign,
         }
-        return there.get(name, True)
+        return self._is_on(name) if name in STAGES else there.get(name, True)
 
     def _show_groups(self) -> None:
         pretrains, foreign = self._is_on("pretraining"), self._is_foreign()
@@ -308,7 +319,7 @@ class ConfigForm(QWidget):
         searching = self.rows["name"].sought is not None
         self.foreign.setVisible(self._may_be_foreign() and not searching)
         for stage in STAGES:
-            self.groups[stage].setEnabled(self._is_on(stage))
+            self._off[stage].setVisible(not self._is_on(stage))
         self._inherited.setVisible(not pretrains and not foreign and not searching)
         start = "file" if is_weights_file(str(self.rows["start_from"].value())) else "run"
         inherited = "Network and source data" if self._is_on("finetuning") else "Network and data"
@@ -355,9 +366,11 @@ class ConfigForm(QWidget):
             row = self.row_at(problem.place)
             message = problem.message
             if row is not None and (is_typed_wrong or _is_list_item(problem.place, row)):
-                typed = row.value()
-                shown = f"got {typed!r}" if typed != "" else "the field is empty"
-                message = f"expected {row.spec.expectation()}, {shown}"
+                typed = row.typed().strip()
+                shown = repr(typed) if isinstance(row.value(), str) else typed
+                message = (
+                    f"expected {row.spec.expectation()}, {f'got {shown}' if typed else 'the field is empty'}"
+                )
             if row is not None and row.relevant:
                 by_row.setdefault(row.place, message)
             elif problem.place.partition(".")[0] in self.groups:
@@ -398,7 +411,8 @@ class ConfigForm(QWidget):
             if row.place in problems:
                 row.show_problem(_sentence(problems[row.place]))
             values = row.values or []
-            listed = ", ".join(row.shown(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
+            shown = [row.shown(value).partition(" (")[0] for value in values[:LISTED]]
+            listed = ", ".join(shown) + (", …" if len(values) > LISTED else "")
             row.show_hint(
                 f"{words.count(len(values), 'value')}: {listed}{f' → {amount}' if amount else ''}"
                 if values and not row.problem

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _HELP = QKeySequence.StandardKey.HelpContents
 _UNDO, _REDO = QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo
 #: Where Ctrl+Y is not the desktop's own key for it, it does it all the same.
-_ALSO_REDO = QKeySequence("Ctrl+Y")
+ALSO_REDO = QKeySequence("Ctrl+Y")
 
 
 class FieldEvents(QObject):
@@ -58,7 +58,7 @@ class FieldEvents(QObject):
             action = self.help_asked
         elif event.matches(_UNDO):
             action = self.undo_asked
-        elif event.matches(_REDO) or _ALSO_REDO.matches(QKeySequence(event.keyCombination())):
+        elif event.matches(_REDO) or QKeySequence(event.keyCombination()) == ALSO_REDO:
             action = self.redo_asked
         elif menu and row.has_line():
             action = self.menu_asked

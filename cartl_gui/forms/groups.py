@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from cartl_gui import theme
 from cartl_gui.forms.field_events import FieldEvents
@@ -242,6 +242,7 @@ class Section(QWidget):
     def __init__(self, key: str, title: str, *, has_switch: bool) -> None:
         super().__init__()
         self.key, self.title = key, title
+        self._found: bool | None = None
         self.header = QToolButton()
         self.header.setProperty("section", "true")
         self.header.setText(title)
@@ -259,6 +260,7 @@ class Section(QWidget):
         self.count.hide()
         self.changes = QLabel()
         self.changes.setProperty("role", "chip")
+        self.changes.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Maximum)
         self.changes.hide()
         self.switch: QCheckBox | None = QCheckBox() if has_switch else None
         row = QHBoxLayout()
@@ -297,18 +299,26 @@ class Section(QWidget):
         self.recolour()
         self.opened.emit(on)
         self.body.setVisible(on)
+        self._show_summary()
 
     def show_found(self, found: bool | None) -> None:
         """Have the body open for what a search found; None leaves it as it was before the search."""
+        self._found = found
         on = self.is_open() if found is None else found
+        self.recolour()
         self.opened.emit(on)
         self.body.setVisible(on)
+        self._show_summary()
 
     def show_problems(self, amount: int) -> None:
         """Say how many settings of the section cannot be used."""
         self.count.setText(f"{amount} to mend")
         self.count.setVisible(amount > 0)
-        self.summary.setVisible(not amount)
+        self._show_summary()
+
+    def _show_summary(self) -> None:
+        """Sum up what is folded away; while it is open, or something has to be mended, that says it itself."""
+        self.summary.setVisible(self.body.isHidden() and self.count.isHidden())
 
     def show_changes(self, amount: int) -> None:
         """Say how many settings of the section were changed."""
@@ -318,7 +328,8 @@ class Section(QWidget):
 
     def recolour(self) -> None:
         """Follow a change of the theme."""
-        picture = "down" if self.header.isChecked() else "right"
+        on = self.is_open() if self._found is None else self._found
+        picture = "down" if on else "right"
         self.header.setIcon(theme.icon(picture, theme.scheme().muted))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from PySide6.QtCore import QEvent, QPoint, Signal
+from PySide6.QtCore import QEvent, QPoint, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QWidget
 
 from cartl_gui import theme, words
 from cartl_gui.forms.changes_section import change_title
 from cartl_gui.forms.config_form import ConfigForm
+from cartl_gui.forms.field_events import ALSO_REDO
 from cartl_gui.forms.field_help import FieldHelp
 from cartl_gui.forms.field_menu import FieldMenu, MenuButton
 from cartl_gui.forms.fields import FieldRow
@@ -21,8 +23,9 @@ from cartl_gui.forms.preset_bar import OWN
 from cartl_gui.forms.proposals import new_run, run_from
 from cartl_gui.forms.setup_layout import SetupLayout
 from cartl_gui.own_presets import OwnPresets, RecentValues
+from engine.commands import command_of_draft
 from engine.config import STAGE_TITLES, STAGES, StudyConfig, StudyDraft, dump_study, paths_of
-from engine.config.changes import Change, changes, command_of_draft, undone
+from engine.config.changes import Change, changes, undone
 from engine.errors import Problem
 from engine.events import RunInfo
 
@@ -64,7 +67,6 @@ class SetupPanel(QWidget):
         self._first_problem: tuple[int, str] | None = None
         self._study: StudyConfig | None = None
         self._problem_count, self._problem_text = 0, ""
-        self._changes: list[Change] = []
         self._loading = True
         self._asking = FieldHelp(self)
         self.grid = GridSection()
@@ -91,7 +93,7 @@ class SetupPanel(QWidget):
         self.presets.open_asked.connect(self.open_asked)
         self.presets.save_asked.connect(self.save_asked)
         self.presets.keep_asked.connect(self.save_as_preset)
-        self.title.textEdited.connect(self._title_edited)
+        self.title.textChanged.connect(self._title_edited)
         self.chooser.currentIndexChanged.connect(self._choose)
         self.add_button.clicked.connect(self._duplicate)
         self.remove_button.clicked.connect(self._remove)
@@ -115,17 +117,14 @@ class SetupPanel(QWidget):
         self.menu_button.asked.connect(self._open_menu)
         events.undo_asked.connect(self.history.stack.undo)
         events.redo_asked.connect(self.history.stack.redo)
+        redo = QKeySequence.keyBindings(QKeySequence.StandardKey.Redo)
         for keys, slot in (
-            (QKeySequence.StandardKey.Undo, self.history.stack.undo),
-            (QKeySequence.StandardKey.Redo, self.history.stack.redo),
-            (QKeySequence("Ctrl+Y"), self.history.stack.redo),
+            (QKeySequence.keyBindings(QKeySequence.StandardKey.Undo), self.history.stack.undo),
+            (redo if ALSO_REDO in redo else [*redo, ALSO_REDO], self.history.stack.redo),
         ):
-            if keys == QKeySequence("Ctrl+Y") and keys in QKeySequence.keyBindings(
-                QKeySequence.StandardKey.Redo
-            ):
-                continue
-            shortcut = QShortcut(keys, self)
-            shortcut.setContext(shortcut.context().WidgetWithChildrenShortcut)
+            shortcut = QShortcut(self)
+            shortcut.setKeys(keys)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(slot)
 
     # what the window calls ------------------------------------------------------------------------------
@@ -178,7 +177,7 @@ class SetupPanel(QWidget):
         self._origin = Origin(source, FormState.of(self._draft, 0, self._origin).draft, preset)
         self._show_origin()
         self.grid.set_open(bool(draft.grid or draft.runs[0].grid))
-        self._settle(step or f"use {source}")
+        self._record(step or f"use {source}")
         if told:
             self.parts.bar.say(told)
         else:
@@ -199,10 +198,15 @@ class SetupPanel(QWidget):
             return self._draft.text()
         return dump_study(self._study)
 
-    def command(self) -> str | None:
-        """The command that makes the study from its preset; None if it is no preset, or too far from one."""
-        text = self._texts.get(self._origin.preset)
-        return command_of_draft(self._draft, self._origin.preset, text) if text is not None else None
+    def command(self, workspace: Path) -> str:
+        """The command that makes the study in a terminal.
+
+        Raises:
+            CartlError: the study cannot be used, or its settings cannot be kept in the workspace.
+        """
+        text = self._texts.get(self._origin.preset, "")
+        preset = self._origin.preset if text else ""
+        return command_of_draft(self._draft, workspace, preset=preset, text=text)
 
     def save_as_preset(self) -> None:
         """Ask for a name and keep the study as a preset."""
@@ -211,7 +215,8 @@ class SetupPanel(QWidget):
         elif preset := self.presets.keep(self.text(), self.title.text().strip()):
             source = f"the preset “{self.presets.title(preset)}”"
             self._origin = Origin(source, FormState.of(self._draft, 0, self._origin).draft, preset)
-            self._settle(f"save as {source}")
+            self._tell_changes()
+            self._record(f"save as {source}")
 
     def set_earlier_runs(self, runs: Iterable[RunInfo]) -> None:
         """Offer finished runs that trained something as starting points."""
@@ -262,6 +267,8 @@ class SetupPanel(QWidget):
         self.parts.bar.hide()
         self._show_run()
         self._show_origin()
+        self.estimate.mark_stale()
+        self.changed.emit()
         if place and (row := self.form.row_at(place)) is not None and row.relevant:
             self.form.reveal(place)
             self.scroll.ensureWidgetVisible(row)
@@ -269,9 +276,11 @@ class SetupPanel(QWidget):
     def _settle(self, step: str, place: str = "", *, typed: bool = False) -> None:
         """Check everything after an edit, tell what came out, and note the step."""
         self._check()
-        self._tell()
+        self._record(step, place, typed=typed)
+
+    def _record(self, step: str, place: str = "", *, typed: bool = False) -> None:
+        """Note a step whose outcome is shown, and tell others."""
         self.history.record(self._state(), step, place, typed=typed)
-        self._tell_changes()
         self.estimate.mark_stale()
         self.changed.emit()
 
@@ -297,7 +306,8 @@ class SetupPanel(QWidget):
             )
 
     def _title_edited(self) -> None:
-        self._settle("rename the study", "title", typed=True)
+        if not self._loading:
+            self._settle("rename the study", "title", typed=True)
 
     def _sweep_from(self, row: FieldRow) -> None:
         """Bring the grid in step with a field: several values make an axis, one value ends it."""
@@ -344,7 +354,7 @@ class SetupPanel(QWidget):
         self._draft = draft
         self._index = min(self._index, len(draft.runs) - 1)
         self._show_run()
-        self._settle(f"reset {change_title(change)}")
+        self._record(f"reset {change_title(change)}")
 
     def _duplicate(self) -> None:
         self._take_form()
@@ -358,7 +368,7 @@ class SetupPanel(QWidget):
         self._index += 1
         self._draft.runs.insert(self._index, twin)
         self._show_run()
-        self._settle(f"add the run {twin.values['name']}")
+        self._record(f"add the run {twin.values['name']}")
 
     def _remove(self) -> None:
         if len(self._draft.runs) < 2:
@@ -367,7 +377,7 @@ class SetupPanel(QWidget):
         del self._draft.runs[self._index]
         self._index = min(self._index, len(self._draft.runs) - 1)
         self._show_run()
-        self._settle(f"remove the run {name}")
+        self._record(f"remove the run {name}")
 
     # showing --------------------------------------------------------------------------------------------
     def _fill_chooser(self) -> None:
@@ -401,8 +411,6 @@ class SetupPanel(QWidget):
         self._show_axes()
         self._loading = False
         self._check()
-        self._tell()
-        self._tell_changes()
 
     def _show_origin(self) -> None:
         self.presets.show_choice(self._origin.preset)
@@ -461,6 +469,8 @@ class SetupPanel(QWidget):
             run = int(parts[1]) if in_run else self._index
             self._first_problem = (run, ".".join(parts[2:]) if in_run else problem.place)
             self._problem_text = problem.message
+        self._tell()
+        self._tell_changes()
 
     def _sweep_problems(self, axes: Mapping[str, str]) -> dict[str, str]:
         """What is wrong with axes, by the fields that show them: "finetuning.epochs" -> reason."""

@@ -1,9 +1,8 @@
-"""What is different in a study that is being edited, and the command that makes it from the preset it came from."""
+"""What is different in a study that is being edited, and how the command line says it."""
 
 from __future__ import annotations
 
 import copy
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,18 +87,18 @@ def undone(before: StudyDraft, after: StudyDraft, change: Change) -> StudyDraft:
     return made
 
 
-def command_of_draft(draft: StudyDraft, preset: str, text: str) -> str | None:
-    """The command that makes the study in a form, if a preset with --set and --sweep says it all; else None.
+def words_from_preset(draft: StudyDraft, preset: str, text: str) -> list[str] | None:
+    """The words of a command that makes a study from a preset, None if a preset with --set and --sweep cannot say it.
 
-    What it says is read back: it is given only if exactly this study comes out.
+    They are read back, and given only if exactly this study comes out.
 
     Args:
-        draft: the study as it is in the form.
+        draft: the study as it is in a form.
         preset: the name of the preset.
         text: the preset's TOML.
 
     Returns:
-        Such as "cartl run demo --set attack.steps=50 --sweep k=1..5".
+        Such as ["run", "demo", "--set", "attack.steps=50", "--sweep", "k=1..5"].
     """
     study = draft.judge(drop_stale=True).study
     if study is None:
@@ -126,7 +125,7 @@ def command_of_draft(draft: StudyDraft, preset: str, text: str) -> str | None:
         for value in given
         for word in (option, value)
     ]
-    return shlex.join(["cartl", "run", preset, *words])
+    return ["run", preset, *words]
 
 
 def _partners(before: Sequence[RunDraft], after: Sequence[RunDraft]) -> dict[int, int]:
