@@ -26,6 +26,7 @@ class SettingsActions(Area):
             "open": self.open,
             "save": self.save,
             "run": self._window.setup.submit,
+            "estimate": self.estimate,
             "use_settings": self.use_settings,
             "attack_file": self.attack_file,
             "attack_run": self.attack_selected,
@@ -100,6 +101,14 @@ class SettingsActions(Area):
             return
         self._remember(target)
         self._window.status.say(f"Wrote {target}")
+
+    def estimate(self) -> None:
+        """Ask what the study in the form will take; the answer stands above the button that runs it."""
+        study = self._window.setup.study()
+        if study is not None:
+            self._window.show_form()
+            self._window.setup.estimate.show_busy()
+            self._window.session.estimate(study)
 
     def use_settings(self) -> None:
         """Put the selected run's settings into the form."""

@@ -96,9 +96,10 @@ class EstimateStrip(QWidget):
         self.clear()
 
     def show_estimate(self, estimate: StudyEstimated) -> None:
-        """Show what was found for the settings in the form."""
-        self._estimate = estimate
-        self._enter("shown")
+        """Show what was found for the settings in the form, if that is still waited for."""
+        if self.state == "busy":
+            self._estimate = estimate
+            self._enter("shown")
 
     def show_busy(self) -> None:
         """Say that steps are being timed, and offer to end that."""
@@ -111,8 +112,10 @@ class EstimateStrip(QWidget):
         self.warning.say(text)
 
     def mark_stale(self) -> None:
-        """The settings are others by now: what is shown no longer holds."""
-        if self.state == "shown":
+        """The settings are others by now: what is shown no longer holds, and nobody waits for what is asked for."""
+        if self.state == "busy":
+            self._cancel()
+        elif self.state == "shown":
             self._enter("stale")
         elif self.state == "failed":
             self.clear()
@@ -140,10 +143,13 @@ class EstimateStrip(QWidget):
 
     def _pressed(self) -> None:
         if self.state == "busy":
-            self._enter("empty" if self._estimate is None else "stale")
-            self.cancel_asked.emit()
+            self._cancel()
         else:
             self.estimate_asked.emit()
+
+    def _cancel(self) -> None:
+        self._enter("empty" if self._estimate is None else "stale")
+        self.cancel_asked.emit()
 
     def _enter(self, state: State) -> None:
         self.state = state

@@ -514,6 +514,7 @@ class SetupPanel(QWidget):
         amount = len(self._study.runs if self._study else self._draft.runs)
         self.run_button.setText("Run study" if amount < 2 else f"Run study ({words.count(amount, 'run')})")
         self.run_button.setEnabled(self._study is not None and self._can_submit)
+        self.estimate.set_can_estimate(self._study is not None)
         self.run_button.setToolTip(
             "Queue every run of the study (Ctrl+R)"
             if self._can_submit

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.forms.estimate_strip import EstimateStrip, details, summary
-from engine.events import RunEstimate, StudyEstimated
+from cartl_gui.main_window import MainWindow
+from engine.api import ESTIMATING
+from engine.events import RequestFailed, RunEstimate, StudyEstimated
+from tests.gui.gui_helpers import drain, press, row
+from tests.gui.scripted_session import ScriptedSession
 
 RUNS = (RunEstimate("AT", 0, 120.0, 400_000_000, 7_000_000), RunEstimate("FDM", 0, 80.0, None, 5_000_000))
 ESTIMATE = StudyEstimated(RUNS, "cpu", 8.0, 7_600_000_000, 10**11)
@@ -66,7 +71,8 @@ def test_that_the_strip_goes_from_the_offer_to_the_figures_and_back(
     assert strip.warning.isVisible() and strip.warning.text() == "FDM needs too much."
     assert strip.doubt.text() == "a. b. And 1 more doubt: see the tooltip."
     strip.mark_stale()
-    assert strip.summary.text() == "Settings changed since: estimate again"
+    strip.show_estimate(ESTIMATE)
+    assert strip.summary.text() == "Settings changed since: estimate again", "nobody waits for this answer"
     assert not strip.warning.isVisible() and not strip.doubt.isVisible() and not strip.summary.toolTip()
     with qtbot.waitSignal(strip.estimate_asked):
         qtbot.keyClick(strip.button, Qt.Key.Key_Space)
@@ -74,6 +80,10 @@ def test_that_the_strip_goes_from_the_offer_to_the_figures_and_back(
     with qtbot.waitSignal(strip.cancel_asked):
         qtbot.keyClick(strip.button, Qt.Key.Key_Space)
     assert strip.state == "stale", "the old estimate is stale still"
+    strip.show_busy()
+    with qtbot.waitSignal(strip.cancel_asked):
+        strip.mark_stale()
+    assert strip.state == "stale"
     strip.clear()
     assert "not estimated yet" in strip.summary.text()
 
@@ -96,3 +106,26 @@ def test_that_a_form_with_problems_cannot_be_estimated_but_an_estimate_can_be_ca
     assert strip.button.isEnabled()
     strip.clear()
     assert not strip.button.isEnabled()
+
+
+def test_that_the_window_asks_for_an_estimate_shows_it_and_lets_it_go_stale(
+    qtbot: QtBot, window: MainWindow, session: ScriptedSession
+) -> None:
+    press(window, "estimate")
+    strip = window.setup.estimate
+    assert strip.state == "busy" and strip.isVisible()
+    drain(window)
+    (asked,) = [call[1] for call in session.calls if call[0] == "estimate"]
+    assert asked == window.setup.study()
+    assert strip.summary.accessibleName().startswith("1\N{NO-BREAK SPACE}run")
+    editor = row(window.setup.form, "pretraining.epochs").editor
+    editor.setFocus()
+    editor.selectAll()
+    qtbot.keyClicks(editor, "30")
+    assert strip.state == "stale"
+    qtbot.mouseClick(strip.button, Qt.MouseButton.LeftButton)
+    session.events.get()  # what the double answered at once
+    session.events.put(RequestFailed(ESTIMATING, "There is no folder /data."))
+    drain(window)
+    assert strip.state == "failed" and strip.warning.text() == "There is no folder /data."
+    assert not QApplication.activeModalWidget(), "a failed estimate is told in its strip alone"
