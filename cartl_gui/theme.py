@@ -48,7 +48,7 @@ class Scheme:
 LIGHT = Scheme(
     name="light", window="#f3f4f6", base="#ffffff", raised="#ffffff", border="#d3d8df", text="#1b222a",
     muted="#55616e", accent="#0b5f9e", accent_hover="#0d70ba", on_accent="#ffffff", selection="#d6e6f5",
-    error="#b3261e", warning="#8a5300", good="#156c43", grid="#e4e7eb", neutral="#a3adb8",
+    error="#b3261e", warning="#8a5300", good="#156c43", grid="#e4e7eb", neutral="#828d99",
     curves=("#0072b2", "#d55e00", "#009e73", "#b0538a", "#a87400", "#3a86b8"),
 )  # fmt: skip
 DARK = Scheme(

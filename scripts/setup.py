@@ -63,6 +63,8 @@ WAYLAND_LIBRARIES = {
     "libwayland-client.so.0": "libwayland-client0",
     "libwayland-cursor.so.0": "libwayland-cursor0",
 }
+#: Programs with which one test opens the window on a display of its own, with the package of each.
+DISPLAY_PROGRAMS = {"Xvfb": "xvfb", "xdotool": "xdotool"}
 
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ruff check", ("-m", "ruff", "check", ".")),
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if goal == "test":
             provide_libraries(QT_LIBRARIES)
+            install_packages(missing_for_display())
             return run_checks(provide_environment(ROOT, "test"))
         provide_libraries(window_libraries())
         python = provide_environment(ROOT)
@@ -133,6 +136,14 @@ def missing_libraries(libraries: dict[str, str]) -> dict[str, str]:
     return missing
 
 
+def missing_for_display() -> list[str]:
+    """Name the packages that the test on a display of its own lacks; it is skipped where they cannot be had."""
+    if sys.platform != "linux":
+        return []
+    programs = [package for program, package in DISPLAY_PROGRAMS.items() if shutil.which(program) is None]
+    return [*programs, *missing_libraries(X11_LIBRARIES).values()]
+
+
 def provide_libraries(libraries: dict[str, str]) -> None:
     """Install missing system libraries where that is allowed.
 
@@ -154,6 +165,8 @@ def provide_libraries(libraries: dict[str, str]) -> None:
 
 def install_packages(packages: Sequence[str]) -> bool:
     """Install Debian/Ubuntu packages as root or with a sudo that asks no password; False where that fails."""
+    if not packages:
+        return True
     if not shutil.which("apt-get"):
         return False
     root = os.geteuid() == 0

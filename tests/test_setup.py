@@ -200,6 +200,21 @@ def test_that_missing_libraries_are_named_with_their_packages(
     setup.provide_libraries({"libc.so.6": "libc6"})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="system packages are looked up on Linux only")
+def test_that_what_the_test_on_a_display_needs_is_installed_if_that_is_allowed_but_not_demanded(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[list[str]] = []
+    monkeypatch.setattr(setup, "provide_libraries", lambda libraries: None)
+    monkeypatch.setattr(setup, "provide_environment", lambda root, extra: Path("python"))
+    monkeypatch.setattr(setup, "run_checks", lambda python: 0)
+    monkeypatch.setattr(setup, "install_packages", lambda packages: bool(wanted.append(packages)))
+    monkeypatch.setattr(setup, "X11_LIBRARIES", {"libc.so.6": "libc6", "libnot-there.so.9": "libnot-there9"})
+    monkeypatch.setattr(setup.shutil, "which", lambda name: None if name == "Xvfb" else f"/usr/bin/{name}")
+    assert setup.main(["test"]) == 0
+    assert wanted == [["xvfb", "libnot-there9"]]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the list is that of Qt's Linux plugins")
 def test_that_every_library_qt_asks_for_is_listed(setup: ModuleType) -> None:
     import PySide6

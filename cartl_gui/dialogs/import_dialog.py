@@ -119,6 +119,7 @@ class ImportDialog(QDialog):
         self.replace = QCheckBox("Replace the file if it exists")
         self.problem = WrappedLabel("error")
         self._form = QScrollArea()
+        self._form.setAccessibleName("What the file does not say")
         self._result = self._make_result()
         self.import_button = QPushButton("Import")
         self.import_button.setProperty("main", "true")
