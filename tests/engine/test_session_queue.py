@@ -215,8 +215,10 @@ def killed_window(workspace: Path) -> dict[str, str]:
     ids = submit(session, "a", "b from a", "c")
     wait_for(session, RunChanged, state="running")
     session.move([ids["c"]], ids["b"])
-    while json.loads((workspace / "queue.json").read_text())["order"] != [ids[name] for name in "acb"]:
-        pass
+    until = time.monotonic() + 30
+    while Workspace(workspace).queue() != tuple(ids[name] for name in "acb"):
+        assert time.monotonic() < until
+        time.sleep(0.01)
     left = workspace.with_name("left")
     shutil.copytree(workspace, left)
     assert session.close()
@@ -322,6 +324,19 @@ def test_that_a_run_whose_folder_is_gone_is_told_and_the_others_go_on(tmp_path: 
         session.resume(ids["b"])
         assert "there is no run" in wait_for(session, RequestFailed).message
     assert Puppet.began == ["a", "c", "d"]
+
+
+def test_that_a_run_whose_settings_are_gone_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    Puppet.wait["a"] = threading.Event()
+    with open_session(tmp_path) as session:
+        ids = submit(session, "a", "b", "c from b", "d")
+        wait_for(session, RunChanged, state="running")
+        (tmp_path / "runs" / ids["b"] / "config.toml").unlink()
+        Puppet.wait["a"].set()
+        failed = wait_for(session, RunChanged, state="failed").run
+        assert (failed.name, failed.id) == ("b", ids["b"])
+        assert "config.toml cannot be read" in failed.reason
+        assert idle(session)["d"].state == "finished"
 
 
 def test_that_a_command_ends_when_a_queued_run_vanishes(tmp_path: Path) -> None:
