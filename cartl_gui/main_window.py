@@ -36,6 +36,7 @@ from engine.events import (
     CheckpointSaved,
     DeviceReport,
     LogAdded,
+    QueueChanged,
     RequestFailed,
     RunInfo,
     RunsListed,
@@ -193,6 +194,7 @@ class MainWindow(QMainWindow):
         bridge.exported.connect(self._exported)
         bridge.request_failed.connect(self._request_failed)
         bridge.queue_empty.connect(self._queue_empty)
+        bridge.queue_changed.connect(self._queue_changed)
         bridge.inspection_progress.connect(self.layers.show_progress)
         bridge.network_inspected.connect(self._network_inspected)
         bridge.examples_attacked.connect(self.examples.show_attacked)
@@ -248,10 +250,9 @@ class MainWindow(QMainWindow):
             event.accept()
             return
         event.ignore()
-        queued = sum(info.state == "created" for info in self.bridge.runs.values())
         if self.closer.begun:
             return
-        if self._may_ask and not self.closer.may_close(self.bridge.running(), queued):
+        if self._may_ask and not self.closer.may_close(self.bridge.running(), len(self.bridge.queue)):
             return
         self.settings.save_layout(self)
         self.listed.save()
@@ -388,17 +389,13 @@ class MainWindow(QMainWindow):
     def _run_failed(self, info: RunInfo) -> None:
         """Tell of a run that failed just now; hold the queue if the user wants that."""
         first = (info.reason or "no reason given").splitlines()[0]
-        held = self.settings.holds_after_failure and bool(self._waiting())
+        held = self.settings.holds_after_failure and bool(self.bridge.queue)
         if held:
             self.session.pause()
         text = f"{info.title} failed: {first}{' The queue is held.' if held else ''}"
         self.notices.tell(Notice(text, "error", "Show the run", partial(self.show_run, info.id)))
         if self.settings.notifies:
             self.attention.tell(f"{info.title} failed")
-
-    def _waiting(self) -> list[RunInfo]:
-        """The runs that wait in the queue."""
-        return [info for info in self.bridge.runs.values() if info.state == "created"]
 
     def _checkpoint_saved(self, event: CheckpointSaved) -> None:
         self.status.saved(time.time())
@@ -445,6 +442,9 @@ class MainWindow(QMainWindow):
             self.status.say(f"Analysed {data.info.name.removesuffix(', analysed')}")
         self._update_commands()
 
+    def _queue_changed(self, event: QueueChanged) -> None:
+        self.set_paused(event.paused)
+
     def _queue_empty(self, paused: bool) -> None:
         if paused:
             self.status.say("The queue is paused")
@@ -456,7 +456,7 @@ class MainWindow(QMainWindow):
         self.set_paused(paused)
 
     def _show_progress(self) -> None:
-        running, waiting = self.bridge.running(), len(self._waiting())
+        running, waiting = self.bridge.running(), len(self.bridge.queue)
         waits = [f"{waiting} waiting"] if waiting else []
         if running is None:
             self.attention.show_progress(", ".join(["paused", *waits]) if self._paused and waits else "")
