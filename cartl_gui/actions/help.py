@@ -18,6 +18,7 @@ from cartl_gui.dialogs.documentation import DocumentationDialog
 from cartl_gui.dialogs.palette import Entry, Palette
 from cartl_gui.dialogs.shortcuts import ShortcutsDialog
 from cartl_gui.forms.fields import FieldRow
+from cartl_gui.forms.preset_bar import OWN
 from cartl_gui.notice_bar import Notice
 from cartl_gui.tour import Step, Tour
 from engine.config import STAGE_TITLES
@@ -103,15 +104,14 @@ class HelpActions(Area):
         for info in sorted(window.bridge.runs.values(), key=lambda info: -info.created):
             about = ", ".join(filter(None, (words.STATE_WORDS[info.state], info.study)))
             yield Entry(f"Show {info.title}", "Run", about, partial(window.show_run, info.id), icon="live")
-        for name, study in window.presets.items():
-            about = " ".join(study.description.split())
-            yield Entry(
-                f"Preset {study.title}",
-                "Set-up",
-                about,
-                partial(window.do.settings.use_preset, name),
-                icon="setup",
-            )
+        own = window.setup.presets.own
+        presets = {
+            name: (study.title, " ".join(study.description.split())) for name, study in window.presets.items()
+        }
+        presets |= {OWN + name: (name, "Your own preset.") for name in (own.texts if own else ())}
+        for name, (title, about) in presets.items():
+            show = partial(window.do.settings.use_preset, name)
+            yield Entry(f"Preset {title}", "Set-up", about, show, icon="setup")
         for row in window.setup.form.all_rows():
             if row.relevant:
                 yield Entry(
