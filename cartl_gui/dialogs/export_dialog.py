@@ -249,11 +249,13 @@ class ExportDialog(QDialog):
     # writing -------------------------------------------------------------------------------------------
     def _save(self) -> None:
         target = self.target()
-        problem = self._problem(target)
+        try:
+            problem, clashes = self._problem(target), self._clashes(target)
+        except OSError as error:
+            problem, clashes = f"{target.name} could not be written: {error.strerror}", []
         if problem:
             self._say(problem, is_error=True)
             return
-        clashes = self._clashes(target)
         if clashes and not self._may_replace(target, clashes):
             return
         item = self.item

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from cartl_gui.run_data import ORDER
-from engine.api import ATTACKING_EXAMPLES, BINNING, ESTIMATING, INSPECTING, MOVING
+from engine.api import ATTACKING_EXAMPLES, BINNING, ESTIMATING, EXPORTING_RUN, INSPECTING, MOVING
 from engine.config import (
     AttackConfig,
     AugmentationConfig,
@@ -312,6 +312,24 @@ class ScriptedSession:
     def export_tables(self, run_id: str, folder: Path) -> None:
         self.calls.append(("export_tables", run_id, folder))
         self.events.put(Exported(str(folder)))
+
+    def export_run(
+        self, run_id: str, destination: Path, *, with_checkpoint: bool = True, overwrite: bool = False
+    ) -> None:
+        """Write nothing; a path in a folder called "full" fails."""
+        self.calls.append(("export_run", run_id, destination, with_checkpoint, overwrite))
+        if destination.parent.name == "full":
+            self.events.put(RequestFailed(EXPORTING_RUN, f"no space at {destination}: choose another place"))
+        else:
+            self.events.put(Exported(str(destination)))
+
+    def import_run(self, path: Path) -> None:
+        """Take in a run of an earlier session."""
+        self.calls.append(("import_run", path))
+        info, record = earlier_run()
+        self.add_earlier(info, record)
+        self.events.put(RunChanged(info))
+        self.events.put(RunOpened(record))
 
     def inspect(
         self, target: str, *, stage: StageName | None = None, attack: AttackConfig | None = None,

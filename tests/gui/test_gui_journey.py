@@ -99,10 +99,11 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
     qtbot.waitUntil(lambda: states(live) == ["finished", "finished"], timeout=90_000)
     source, target = sorted(live.bridge.runs.values(), key=lambda info: info.created)
     live.show_run(source.id)
-    qtbot.waitUntil(lambda: len(live.live.accuracy.series().get("epoch", ())) == 2, timeout=5000)
+    qtbot.waitUntil(live.live.all_drawn, timeout=5000)
+    assert len(live.live.accuracy.series()["epoch"]) == 2
     shown = live.live.distance.series()
     assert np.isfinite(np.concatenate([values for name, values in shown.items() if name != "epoch"])).all()
-    before = {panel.title: render_csv(panel) for panel in live.live.training_panels}
+    before = {panel.title: render_csv(panel) for panel in live.live.grid.panels()}
 
     qtbot.waitUntil(lambda: live.commands.actions["export_weights"].isEnabled(), timeout=5000)
     weights = tmp_path / "weights.safetensors"
@@ -110,6 +111,9 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
     dialog = save(live, tmp_path, weights.name)
     qtbot.waitUntil(lambda: dialog.message.text().startswith("Wrote"), timeout=10_000)
     assert weights.exists()
+    dialog.choose("run")
+    save(live, tmp_path, "given")
+    qtbot.waitUntil(lambda: dialog.message.text().startswith("Wrote given.zip"), timeout=10_000)
     dialog.close()
 
     assert target.result is not None
@@ -124,12 +128,16 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
     again = open_window()
     qtbot.waitUntil(lambda: len(again.bridge.runs) == 2, timeout=10_000)
     again.show_run(source.id)
-    qtbot.waitUntil(lambda: not any(p.is_empty() for p in again.live.training_panels), timeout=10_000)
-    after = {panel.title: render_csv(panel) for panel in again.live.training_panels}
+    qtbot.waitUntil(lambda: not again.live.accuracy.is_empty() and again.live.all_drawn(), timeout=10_000)
+    after = {panel.title: render_csv(panel) for panel in again.live.grid.panels()}
     for title, table in before.items():
         old, new = (list(csv.reader(io.StringIO(text.decode()))) for text in (table, after[title]))
         assert old == new, title
     assert again.live._about.text() != ""
+    again.do.settings.open_files([str(tmp_path / "given.zip")])
+    qtbot.waitUntil(lambda: len(again.bridge.runs) == 3, timeout=10_000)
+    taken = next(run for run in again.bridge.runs.values() if run.id not in (source.id, target.id))
+    assert (taken.state, taken.config) == ("finished", source.config)
     end(qtbot, again)
 
 
