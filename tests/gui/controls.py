@@ -83,7 +83,7 @@ def doubles(root: QWidget) -> list[str]:
 
 
 def walk(root: QWidget) -> list[QWidget]:
-    """Press Tab until it comes back to where it began; the controls in the order in which they had the focus.
+    """Press Tab until it comes to a control again; the controls in the order in which they had the focus.
 
     Raises:
         AssertionError: a control keeps the focus, though Tab may lead over links in it first.
@@ -102,7 +102,7 @@ def walk(root: QWidget) -> list[QWidget]:
             if QApplication.focusWidget() is not focused:
                 break
         assert QApplication.focusWidget() is not focused, f"Tab is caught in {path_of(focused)}"
-    return met[met.index(focused) :]
+    return met
 
 
 def activate(window: QWidget, *, seconds: float = 5.0) -> None:
