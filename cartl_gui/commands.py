@@ -20,12 +20,21 @@ class Situation:
 
     can_write: bool = True
     study_is_valid: bool = False
+    can_undo_settings: bool = False
+    can_redo_settings: bool = False
     running: bool = False
     queued: bool = False
     paused: bool = False
     selected: bool = False
     selected_active: bool = False
     selected_resumable: bool = False
+    selected_ended: bool = False
+    selected_waiting: bool = False
+    selected_failed: bool = False
+    selected_short_of_memory: bool = False
+    bin_filled: bool = False
+    can_undo_runs: bool = False
+    can_redo_runs: bool = False
     study_resumable: bool = False
     selected_has_weights: bool = False
     selected_attackable: bool = False
@@ -62,7 +71,7 @@ class Command:
         separator: whether a line stands above it in its menu.
         needs: what is missing while it is not enabled, as a sentence.
         writes: whether it needs a workspace that can be written.
-        place: where its keys are heard: everywhere, or in the list of runs alone.
+        place: where its keys are heard: everywhere, or in the list of runs alone, not where something is typed in it.
     """
 
     id: str
@@ -88,6 +97,7 @@ class Command:
 #: What commands need that are about one run, a waiting queue, or a study in the form.
 _RUN = "Select a run first."
 _QUEUE = "Nothing runs or waits."
+_WAITING = "Select a run that waits in the queue first."
 _STUDY = "The settings in the form cannot be used yet."
 
 COMMANDS: tuple[Command, ...] = (
@@ -97,6 +107,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("open", "&Open…", "Read a study or a run from a TOML file into the form.", "File",
             "open", "Ctrl+O"),
     Command("save", "&Save as study…", "Write the study in the form as TOML, with its grid.", "File", "save", "Ctrl+S",
+            enabled=lambda s: s.study_is_valid, needs=_STUDY),
+    Command("save_preset", "Save as p&reset…", "Keep the study in the form as a preset of your own.", "File", "save",
             enabled=lambda s: s.study_is_valid, needs=_STUDY),
     Command("import", "&Import checkpoint…", "Make weights of this program from a checkpoint of the CARTL authors' code.",
             "File", "layers", "Ctrl+I"),
@@ -118,28 +130,78 @@ COMMANDS: tuple[Command, ...] = (
             "open"),
     Command("quit", "&Quit", "Close the window; a running run is paused and saved.", "File", "", "Ctrl+Q",
             separator=True),
+    Command("undo_settings", "Undo &in the form", "Take back the last edit of the form; Ctrl+Z in the form does it too.",
+            "Edit", "undo", enabled=lambda s: s.can_undo_settings, needs="Nothing was edited in the form."),
+    Command("redo_settings", "Redo in t&he form", "Do again what was taken back; Ctrl+Y in the form does it too.", "Edit",
+            "redo", enabled=lambda s: s.can_redo_settings, needs="Nothing was taken back in the form."),
+    Command("find_setting", "Find a settin&g", "Put the cursor into the field that searches the form.", "Edit", "search",
+            "Ctrl+Shift+F"),
+    Command("copy_form_command", "Copy the form as command &line", "Copy the command line that makes the study in the form.",
+            "Edit", "copy", enabled=lambda s: s.study_is_valid, needs=_STUDY),
+    Command("undo_runs", "Un&do change of runs", "Take back what was last written on runs, or moved to the bin.", "Edit", "undo",
+            "Ctrl+Z", enabled=lambda s: s.can_undo_runs, needs="Nothing was changed.", writes=True, place="runs"),
+    Command("redo_runs", "Redo change o&f runs", "Do again what was taken back.", "Edit", "redo", "Ctrl+Y",
+            enabled=lambda s: s.can_redo_runs, needs="Nothing was taken back.", writes=True, place="runs"),
+    Command("rename", "&Rename…", "Give the selected run another title.", "Edit", "pencil", "F2",
+            enabled=lambda s: s.selected, separator=True, needs=_RUN, writes=True, place="runs"),
+    Command("star", "&Star", "Give the selected runs a star, or take it away.", "Edit", "star", "S",
+            enabled=lambda s: s.selected, needs=_RUN, writes=True, place="runs"),
+    Command("tags", "&Tags…", "Type tags for the selected runs.", "Edit", "tag", "T",
+            enabled=lambda s: s.selected, needs=_RUN, writes=True, place="runs"),
+    Command("notes", "N&otes…", "Write notes on the selected run.", "Edit", "text", "N",
+            enabled=lambda s: s.selected, needs=_RUN, writes=True, place="runs"),
+    Command("archive", "&Archive", "Leave the selected runs out of the list unless they are asked for, or list them again.",
+            "Edit", "archive", "A", enabled=lambda s: s.selected, needs=_RUN, writes=True, place="runs"),
+    Command("bin", "&Move to bin", "Move the selected runs to the bin, from which they can be restored.", "Edit", "trash",
+            "Delete", enabled=lambda s: s.selected_ended, needs="Select runs that have ended first.", writes=True,
+            place="runs"),
     Command("use_settings", "&Use these settings", "Put the selected run's settings into the form.", "Edit",
-            "setup", "Ctrl+D", enabled=lambda s: s.selected, needs=_RUN),
-    Command("copy_command", "&Copy as command", "Copy the command line that makes this run.", "Edit", "copy",
+            "setup", "Ctrl+D", enabled=lambda s: s.selected, separator=True, needs=_RUN),
+    Command("copy_command", "&Copy as command", "Copy the command lines that make the selected runs again.", "Edit", "copy",
             "Ctrl+Shift+C", enabled=lambda s: s.selected, needs=_RUN),
+    Command("copy_study_command", "Copy stud&y as command",
+            "Copy the command line that makes the study of the selected run again.", "Edit", "copy",
+            enabled=lambda s: s.selected, needs=_RUN),
+    Command("copy_error", "Copy &error", "Copy why the selected runs failed, with all details.", "Edit", "copy",
+            enabled=lambda s: s.selected_failed, needs="Select a run that failed first."),
     Command("preferences", "&Preferences…", "Theme, scale, notifications and the workspace.", "Edit", "setup",
             "Ctrl+,", separator=True),
     Command("run", "&Run study", "Queue every run of the study in the form.", "Run", "play", "Ctrl+R",
             "Run study", lambda s: s.study_is_valid, needs=_STUDY, writes=True),
+    Command("estimate", "Estimate ti&me and memory", "Tell how long the study in the form takes, and whether it fits.",
+            "Run", "clock", "Ctrl+T", "", lambda s: s.study_is_valid, needs=_STUDY),
     Command("pause", "&Pause", "Save a checkpoint, free the memory and hold the queue.", "Run", "pause", "Ctrl+P",
             "Pause", lambda s: (s.running or s.queued) and not s.paused, needs=_QUEUE, writes=True),
-    Command("resume", "R&esume", "Go on with the queue, or with the selected run where it stopped.", "Run", "resume",
+    Command("resume", "R&esume", "Go on with the selected runs where they stopped, or with the queue.", "Run", "resume",
             "Ctrl+Shift+R", "Resume", lambda s: s.paused or s.selected_resumable,
             needs="Select a run that stopped before its end first.", writes=True),
     Command("resume_study", "Resume s&tudy", "Go on with every run of the selected run's study that has not finished.",
             "Run", "resume", enabled=lambda s: s.study_resumable,
             needs="Select a run first whose study has not finished.", writes=True),
-    Command("stop", "&Stop run…", "Stop the selected run; what it measured is kept.", "Run", "stop", "Ctrl+.",
+    Command("repeat", "Repeat ru&ns", "Make the selected runs again with the same settings.", "Run", "repeat",
+            enabled=lambda s: s.selected, needs=_RUN, writes=True),
+    Command("retry_half", "Retry with &half the batch", "Make runs again for which memory did not suffice, with half the batch.",
+            "Run", "repeat", enabled=lambda s: s.selected_short_of_memory,
+            needs="Select a run first that failed because of too little memory.", writes=True),
+    Command("stop", "&Stop run…", "Stop the selected runs, and keep or discard what they measured.", "Run", "stop", "Ctrl+.",
             "Stop…", lambda s: s.selected_active, needs="Select a run that computes or waits first.", writes=True),
     Command("stop_all", "Stop &all…", "Stop the running run and empty the queue.", "Run", "",
             enabled=lambda s: s.running or s.queued, needs=_QUEUE, writes=True),
+    Command("move_first", "Mo&ve to the front", "Let the selected waiting runs be the next ones.", "Run", "first", "Alt+Home",
+            enabled=lambda s: s.selected_waiting, separator=True, needs=_WAITING, writes=True, place="runs"),
+    Command("move_up", "&Move earlier", "Move the selected waiting runs one place earlier in the queue.", "Run", "up",
+            "Alt+Up", enabled=lambda s: s.selected_waiting, needs=_WAITING, writes=True, place="runs"),
+    Command("move_down", "M&ove later", "Move the selected waiting runs one place later in the queue.", "Run", "down",
+            "Alt+Down", enabled=lambda s: s.selected_waiting, needs=_WAITING, writes=True, place="runs"),
+    Command("move_last", "Move to the en&d", "Let the selected waiting runs be the last ones.", "Run", "last", "Alt+End",
+            enabled=lambda s: s.selected_waiting, needs=_WAITING, writes=True, place="runs"),
     Command("show_run", "Show p&lots", "Show the selected run in the plots.", "Run", "live", "Return",
             enabled=lambda s: s.selected, separator=True, needs=_RUN, place="runs"),
+    Command("draw_run", "Draw &beside others", "Draw the selected runs on the pages that compare runs, or no more.", "Run",
+            "eye", "Space", enabled=lambda s: s.selected, needs=_RUN, place="runs"),
+    Command("show_bin", "Sho&w the bin", "Show the runs in the bin in place of the list.", "Run", "trash"),
+    Command("empty_bin", "Empt&y bin…", "Delete the runs in the bin for good.", "Run", "", enabled=lambda s: s.bin_filled,
+            needs="The bin is empty.", writes=True),
     Command("open_folder", "Show run &folder", "Show the run's files in the file manager.", "Run", "folder",
             enabled=lambda s: s.selected, needs=_RUN),
     Command("attack_run", "&Attack this network…",
@@ -159,8 +221,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("page_live", "&Live", "Show the plots of the selected run.", "View", "live", "Ctrl+2"),
     Command("page_layers", "La&yers", "Show the layers of the selected run.", "View", "layers", "Ctrl+3"),
     Command("page_examples", "&Examples", "Show images before and after the attack.", "View", "examples", "Ctrl+4"),
-    Command("page_results", "&Results", "Show the table of a study.", "View", "results", "Ctrl+5"),
-    Command("page_log", "Lo&g", "Show the log.", "View", "text", "Ctrl+6"),
+    Command("page_compare", "&Compare", "Show runs laid over each other.", "View", "compare", "Ctrl+5"),
+    Command("page_results", "&Results", "Show the table of a study.", "View", "results", "Ctrl+6"),
+    Command("page_log", "Lo&g", "Show the log.", "View", "text", "Ctrl+7"),
     Command("panel_setup", "&Set-up panel", "Show or hide the form.", "View", checkable=True, separator=True),
     Command("panel_runs", "Runs and &queue panel", "Show or hide the list of runs.", "View", checkable=True),
     Command("panel_inspector", "Selected run &panel", "Show or hide what is known about the selected run.", "View",
@@ -177,7 +240,7 @@ COMMANDS: tuple[Command, ...] = (
             separator=True),
     Command("theme_light", "L&ight theme", "Dark text on light ground.", "View", "", checkable=True),
     Command("theme_dark", "Dar&k theme", "Light text on dark ground.", "View", "", checkable=True),
-    Command("larger", "&Larger", "Show everything larger, up to 200 %.", "View", "", "Ctrl++", separator=True),
+    Command("larger", "L&arger", "Show everything larger, up to 200 %.", "View", "", "Ctrl++", separator=True),
     Command("smaller", "S&maller", "Show everything smaller, down to 100 %.", "View", "", "Ctrl+-"),
     Command("reset_layout", "Reset layo&ut", "Put every part of the window back to its place.", "View", "reset"),
     Command("palette", "&Commands…", "Find a command, run, preset or setting by a few letters.", "Help", "search",
@@ -225,7 +288,7 @@ class CommandSet(QObject):
             action.setStatusTip(command.help)
             action.setCheckable(command.checkable)
             if command.place:
-                action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+                action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
             action.setShortcut(QKeySequence((own_keys or {}).get(command.id, command.shortcut)))
             action.setIconText(command.toolbar or command.title)
             action.triggered.connect(self._triggered)

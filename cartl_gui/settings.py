@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMainWindow
 
 from cartl_gui.theme import SCALES, ThemeChoice
+from cartl_gui.timeline import TIME_AXES, TimeAxis
 
 #: Raised whenever docks or toolbars change, so that an old layout is not forced onto a new window.
 LAYOUT_VERSION = 2
@@ -30,6 +31,16 @@ class WindowSettings:
     @theme.setter
     def theme(self, choice: ThemeChoice) -> None:
         self._store.setValue("theme", choice)
+
+    @property
+    def time_axis(self) -> TimeAxis:
+        """What plots over time run over."""
+        value = self._store.value("time_axis", "epoch")
+        return value if value in TIME_AXES else "epoch"  # type: ignore[return-value]
+
+    @time_axis.setter
+    def time_axis(self, axis: TimeAxis) -> None:
+        self._store.setValue("time_axis", axis)
 
     @property
     def folder(self) -> str:
@@ -109,6 +120,16 @@ class WindowSettings:
     def used_commands(self, names: Sequence[str]) -> None:
         self._store.setValue("used_commands", " ".join(names))
 
+    @property
+    def run_list(self) -> bytes:
+        """Columns, order and groups of the list of runs, as its panel gave them; empty if none are remembered."""
+        kept = self._store.value("run_list")
+        return bytes(kept.data()) if isinstance(kept, QByteArray) else b""
+
+    @run_list.setter
+    def run_list(self, state: bytes) -> None:
+        self._store.setValue("run_list", QByteArray(state))
+
     def _switch(self, name: str, *, usual: bool) -> bool:
         return str(self._store.value(name, usual)).lower() == "true"
 
@@ -148,6 +169,7 @@ class WindowSettings:
         """Forget size, place, docks and toolbars."""
         self._store.remove("geometry")
         self._store.remove("layout")
+        self._store.remove("run_list")
 
 
 def _number(value: object, otherwise: float) -> float:

@@ -23,7 +23,7 @@ class ListedRun:
     Attributes:
         info: its newest state.
         batch: when the first run was created of those that were queued together with it; Unix time.
-        place: number from 1 in the queue, None if it does not wait there.
+        queued: number from 1 in the queue as it was last told, None if it is not there.
         many_seeds: whether its study has runs of several seeds, which names do not tell apart.
         shown: whether it is drawn beside others.
     """
@@ -31,12 +31,17 @@ class ListedRun:
     def __init__(self, info: RunInfo, known: Mapping[str, RunInfo]) -> None:
         self.info = info
         self.batch = info.created
-        self.place: int | None = None
+        self.queued: int | None = None
         self.many_seeds = False
         self.shown = False
         self._known = known
         self._searched: Searched | None = None
         self._settings: dict[str, Any] | None = None
+
+    @property
+    def place(self) -> int | None:
+        """Its number from 1 in the queue while it waits, else None."""
+        return self.queued if self.info.state == "created" else None
 
     @property
     def searched(self) -> Searched:
@@ -95,10 +100,11 @@ class Column:
 def state_text(run: ListedRun) -> str:
     """The state in words, with what a user wants to know next: the place in the queue, or why it ended."""
     info, word = run.info, words.STATE_WORDS[run.info.state]
-    if info.state == "created":
-        if info.reason:
-            return info.reason
-        return word if run.place is None else f"{ordinal(run.place)} in the queue"
+    if info.state == "created" and info.reason:
+        return info.reason
+    if run.place is not None:
+        started = f", goes on from {100 * info.progress:.0f} %" if info.progress else ""
+        return f"{ordinal(run.place)} in the queue{started}"
     if info.state == "running" and info.stage:
         return f"{word}: {STAGE_TITLES[info.stage].lower()}"
     if info.state == "failed" and info.reason:

@@ -281,7 +281,7 @@ class RunListModel(QAbstractTableModel):
             seeds.setdefault(info.study, set()).add(info.config.seed)
         places = {run_id: number for number, run_id in enumerate(self._queue, start=1)}
         for run_id, run in self._runs.items():
-            run.batch, run.place = starts[run_id], places.get(run_id)
+            run.batch, run.queued = starts[run_id], places.get(run_id)
             run.many_seeds = len(seeds[run.info.study]) > 1
 
     def _shows_archived(self) -> bool:

@@ -5,7 +5,7 @@ Of several selected runs it tells in which settings they differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
@@ -221,6 +221,11 @@ class InspectorPanel(QScrollArea):
         """Show a run, or what will appear here."""
         self._data = data
         self._show()
+
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """Show nothing of runs that are gone."""
+        if self._data is not None and self._data.info.id in set(run_ids):
+            self.show_run(None)
 
     def show_selection(self, run_ids: Sequence[str]) -> None:
         """Tell in what several runs differ; of one or none, show what `show_run` said."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QKeySequence, QShortcut
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -43,9 +43,7 @@ _SETTLED_MS = 150
 class MessageBar(QFrame):
     """One sentence and what can be done about it, across the list."""
 
-    dismissed = Signal()
-
-    def __init__(self, texts: Sequence[str], slots: Sequence[Callable[[], object]], parent: QWidget) -> None:
+    def __init__(self, texts: Sequence[str], parent: QWidget) -> None:
         super().__init__(parent)
         self.setProperty("warning", True)
         self._text = ElidedLabel()
@@ -53,8 +51,7 @@ class MessageBar(QFrame):
         row.setContentsMargins(10, 3, 6, 3)
         row.addWidget(self._text, 1)
         self.buttons = [QPushButton(text) for text in texts]
-        for button, slot in zip(self.buttons, slots, strict=True):
-            button.clicked.connect(slot)
+        for button in self.buttons:
             button.clicked.connect(self.hide)
             row.addWidget(button)
         self.hide()
@@ -90,7 +87,6 @@ class RunsPanel(QWidget):
     move_asked = Signal(list, object)
     #: Ids of interrupted runs to go on with; the queue goes on too.
     go_on_asked = Signal(list)
-    notes_asked = Signal()
     demo_asked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -104,6 +100,9 @@ class RunsPanel(QWidget):
         self._menu: QMenu | None = None
         self._binned: dict[str, RunInfo] = {}
         self._interrupted: list[str] = []
+        #: Interrupted runs that the user did not want to go on with.
+        self._declined: set[str] = set()
+        self._is_first = True
         self._chosen: list[str] = []
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
@@ -136,8 +135,8 @@ class RunsPanel(QWidget):
         self.options = QuietButton("more", "Options of the list")
         self.options.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.options.setMenu(self._options_menu())
-        self.go_on = MessageBar(("Go on", "Not now"), (self._go_on, lambda: None), self)
-        self.offer = MessageBar(("Undo", "Close"), (self.edits.stack.undo, lambda: None), self)
+        self.go_on = MessageBar(("Go on", "Not now"), self)
+        self.offer = MessageBar(("Undo", "Close"), self)
         self._offer_ends = QTimer(self)
         self._offer_ends.setSingleShot(True)
         self._offer_ends.setInterval(OFFER_MS)
@@ -197,7 +196,7 @@ class RunsPanel(QWidget):
         self.differing.toggled.connect(self._settle)
         self.archived.toggled.connect(model.set_shows_archived)
         self.own_order.triggered.connect(self._put_in_own_order)
-        self.show_bin.triggered.connect(self._open_bin)
+        self.show_bin.triggered.connect(self.open_bin)
         for button, slot in zip(
             self.queue_buttons.values(),
             (self.move_first, self.move_up, self.move_down, self.move_last),
@@ -213,6 +212,9 @@ class RunsPanel(QWidget):
         table.opened.connect(self._open_current)
         table.star_clicked.connect(self._star_one)
         table.customContextMenuRequested.connect(self._menu_asked)
+        self.go_on.buttons[0].clicked.connect(self._go_on)
+        self.go_on.buttons[1].clicked.connect(self._decline)
+        self.offer.buttons[0].clicked.connect(self.edits.stack.undo)
         self.edits.offered.connect(self._offer)
         self.edits.stack.indexChanged.connect(self.offer.hide)
         self._offer_ends.timeout.connect(self.offer.hide)
@@ -220,10 +222,6 @@ class RunsPanel(QWidget):
         self.bin.restore_asked.connect(self.edits.restore_asked)
         self.bin.empty_asked.connect(self.empty_bin_asked)
         self.bin.left.connect(self.close_bin)
-        for keys, slot in (("Ctrl+Z", self.edits.stack.undo), ("Ctrl+Y", self.edits.stack.redo)):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(slot)
 
     def set_menu_actions(self, actions: list[QAction | None]) -> None:
         """Fill the context menu; None is a separating line."""
@@ -273,21 +271,32 @@ class RunsPanel(QWidget):
         self._count()
 
     def set_queue(self, event: QueueChanged) -> None:
-        """Show the waiting runs in their order."""
+        """Show the waiting runs in their order; the first time offer to go on with what an earlier process left."""
         self.model.set_queue(event.order)
+        if self._is_first:
+            self._is_first = False
+            self._offer_to_go_on(event)
         for button in self.queue_buttons.values():
             button.setVisible(bool(event.order))
         self._update_queue_buttons()
 
-    def offer_to_go_on(self, interrupted: Sequence[str], waiting: int) -> None:
-        """Say at the start that runs were interrupted or wait, and offer to go on with them."""
-        self._interrupted = list(interrupted)
+    def _offer_to_go_on(self, queue: QueueChanged) -> None:
+        """Say that runs were interrupted or wait, and offer to go on with them."""
+        runs, left = self.model.runs(), self._declined.union(queue.order)
+        self._interrupted = [
+            info.id
+            for info in runs.values()
+            if info.state == "interrupted" and not info.label.archived and info.id not in left
+        ]
+        begun = [run_id for run_id in queue.order if run_id in runs and runs[run_id].progress]
+        lost, waiting = len(self._interrupted) + len(begun), len(queue.order) - len(begun)
         parts = []
-        if interrupted:
-            parts.append(f"{words.count(len(interrupted), 'run')} {_were(len(interrupted))} interrupted")
-        if waiting:
-            parts.append(f"{waiting if interrupted else words.count(waiting, 'run')} {_are(waiting)} waiting")
-        if parts:
+        if lost:
+            parts.append(f"{words.count(lost, 'run')} {'was' if lost == 1 else 'were'} interrupted")
+        if waiting and queue.paused:
+            count = f"{waiting:,}" if lost else words.count(waiting, "run")
+            parts.append(f"{count} {'is' if waiting == 1 else 'are'} waiting")
+        if parts and self._can_write:
             self.go_on.say(f"{words.listed(parts)}.")
 
     # selection ------------------------------------------------------------------------------------------
@@ -331,10 +340,6 @@ class RunsPanel(QWidget):
     def edit_tags(self) -> None:
         """Type tags; what is added or taken away goes for all selected runs."""
         self._edit("tags")
-
-    def edit_notes(self) -> None:
-        """Write notes, which the panel of the selected run has a field for."""
-        self.notes_asked.emit()
 
     def toggle_star(self) -> None:
         """Give the selected runs a star, or take it away."""
@@ -423,6 +428,9 @@ class RunsPanel(QWidget):
     def _go_on(self) -> None:
         self.go_on_asked.emit(self._interrupted)
 
+    def _decline(self) -> None:
+        self._declined |= set(self._interrupted)
+
     # filter, groups and columns -------------------------------------------------------------------------
     def known_tags(self) -> list[str]:
         """Every tag that a run has."""
@@ -467,7 +475,9 @@ class RunsPanel(QWidget):
             self.model.set_setting_columns(differing(runs))
 
     # bin and bars ---------------------------------------------------------------------------------------
-    def _open_bin(self) -> None:
+    def open_bin(self) -> None:
+        """Show what is in the bin in place of the runs."""
+        self.table.clearSelection()  # no command is to reach runs that are not seen
         self.stack.setCurrentWidget(self.bin)
         self._line.hide()
         self.bin.table.setFocus()
@@ -514,6 +524,7 @@ class RunsPanel(QWidget):
                 "grouping": self.model.grouping,
                 "archived": self.model.shows_archived,
                 "differing": self.differing.isChecked(),
+                "declined": sorted(self._declined),
             }
         ).encode()
 
@@ -529,14 +540,7 @@ class RunsPanel(QWidget):
             self.grouping.setCurrentIndex(max(0, self.grouping.findData(kept["grouping"])))
             self.archived.setChecked(bool(kept["archived"]))
             self.differing.setChecked(bool(kept["differing"]))
+            self._declined = set(kept["declined"])
         except (ValueError, KeyError, TypeError):
             return False
         return True
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"

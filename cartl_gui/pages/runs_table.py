@@ -28,6 +28,7 @@ from cartl_gui.models.run_columns import COLUMNS
 from cartl_gui.models.run_delegates import ProgressDelegate, TagsDelegate
 from cartl_gui.models.run_groups import Group
 from cartl_gui.models.run_list import GROUP_ROLE, ID_ROLE, TAGS_ROLE, RunListModel
+from cartl_gui.scaling import SCALE
 
 Index = QModelIndex | QPersistentModelIndex
 ROW_HEIGHT = 26
@@ -210,7 +211,7 @@ class RunTable(QTableView):
         for number, column in enumerate(self._runs.columns):
             header.setSectionHidden(number, False)
             header.moveSection(header.visualIndex(number), number)
-            header.resizeSection(number, column.width)
+            header.resizeSection(number, round(column.width * self._scale()))
 
     def layout_of_columns(self) -> dict[str, Any]:
         """Order, widths and what is hidden, by the columns' ids."""
@@ -220,7 +221,11 @@ class RunTable(QTableView):
         hidden = sorted(self._hidden)
         for name in hidden:
             header.setSectionHidden(self._runs.column(name), False)
-        widths = {name: header.sectionSize(self._runs.column(name)) for name in order if name in fixed}
+        widths = {
+            name: round(header.sectionSize(self._runs.column(name)) / self._scale())
+            for name in order
+            if name in fixed
+        }
         for name in hidden:
             header.setSectionHidden(self._runs.column(name), True)
         return {"order": [name for name in order if name in fixed], "widths": widths, "hidden": hidden}
@@ -232,14 +237,19 @@ class RunTable(QTableView):
         known = [name for name in layout["order"] if self._runs.column(name) >= 0]
         for place, name in enumerate(known):
             header.moveSection(header.visualIndex(self._runs.column(name)), place)
-            header.resizeSection(self._runs.column(name), int(layout["widths"][name]))
+            header.resizeSection(self._runs.column(name), round(layout["widths"][name] * self._scale()))
         for name in layout["hidden"]:
             if self._runs.column(name) >= 0:
                 self.set_column_shown(name, on=False)
 
+    def _scale(self) -> float:
+        """For which scale of the window the header's widths are; see `cartl_gui.scaling`."""
+        return float(self.horizontalHeader().property(SCALE) or 1.0)
+
     def _dress_columns(self, _parent: QModelIndex, first: int, last: int) -> None:
         for number in range(first, last + 1):
-            self.horizontalHeader().resizeSection(number, self._runs.columns[number].width)
+            width = round(self._runs.columns[number].width * self._scale())
+            self.horizontalHeader().resizeSection(number, width)
         self._keep()
         self._restore_rows()  # what is selected is whole rows, the new columns included
 

@@ -158,17 +158,44 @@ def test_that_an_empty_list_and_an_empty_search_offer_one_way_on(qtbot: QtBot, p
         qtbot.mouseClick(panel._empty_button, Qt.MouseButton.LeftButton)
 
 
-def test_that_interrupted_and_waiting_runs_are_offered_at_the_start(qtbot: QtBot, panel: Panel) -> None:
-    panel.offer_to_go_on(["neft"], 3)
-    assert panel.go_on.isVisible() and panel.go_on.text() == "1 run was interrupted and 3 are waiting."
+@pytest.mark.parametrize(
+    ("order", "text", "asked_for"),
+    [
+        (("one", "two", "three"), "1 run was interrupted and 3 are waiting.", ["neft"]),
+        (("neft", "one"), "1 run was interrupted and 1 is waiting.", []),
+        ((), "1 run was interrupted.", ["neft"]),
+    ],
+)
+def test_that_interrupted_and_waiting_runs_are_offered_at_the_start(
+    qtbot: QtBot, runs: list[RunInfo], order: tuple[str, ...], text: str, asked_for: list[str]
+) -> None:
+    panel = Panel()
+    qtbot.addWidget(panel)
+    panel.show()
+    panel.set_runs(runs)
+    panel.set_queue(QueueChanged(order, paused=True))
+    assert panel.go_on.isVisible() and panel.go_on.text() == text
     with qtbot.waitSignal(panel.go_on_asked) as asked:
         qtbot.mouseClick(panel.go_on.buttons[0], Qt.MouseButton.LeftButton)
-    assert asked.args == [["neft"]] and not panel.go_on.isVisible()
-    panel.offer_to_go_on([], 1)
-    assert panel.go_on.text() == "1 run is waiting."
-    panel.go_on.buttons[1].click()
-    panel.offer_to_go_on([], 0)
+    assert asked.args == [asked_for] and not panel.go_on.isVisible()
+    panel.set_queue(QueueChanged(order, paused=True))
     assert not panel.go_on.isVisible()
+
+
+def test_that_what_was_not_wanted_is_not_offered_again(qtbot: QtBot, runs: list[RunInfo]) -> None:
+    panels = []
+    for _ in range(2):
+        panel = Panel()
+        qtbot.addWidget(panel)
+        panel.show()
+        if panels:
+            assert panel.restore(panels[0].state())
+        panel.set_runs(runs)
+        panel.set_queue(QueueChanged(()))
+        panels.append(panel)
+        if panel.go_on.isVisible():
+            qtbot.mouseClick(panel.go_on.buttons[1], Qt.MouseButton.LeftButton)
+    assert panels[0].go_on.text() and not panels[1].go_on.text()
 
 
 # filter, sort, group ------------------------------------------------------------------------------------
@@ -290,9 +317,9 @@ def test_that_a_run_is_renamed_in_its_place_and_back(qtbot: QtBot, panel: Panel)
     accept(qtbot, panel)
     assert panel.cell("old", "title") == "Best so far"
     assert panel.asked == [("label", "old", RunLabel(title="Best so far"))]
-    qtbot.keyClick(panel.table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    panel.edits.stack.undo()
     assert panel.cell("old", "title") == "AT"
-    qtbot.keyClick(panel.table, Qt.Key.Key_Y, Qt.KeyboardModifier.ControlModifier)
+    panel.edits.stack.redo()
     assert panel.cell("old", "title") == "Best so far"
     panel.rename()
     editor(panel).setText("AT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,10 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from cartl_gui.actions.runs import command_line
 from cartl_gui.dialogs.export_items import WeightsItem
 from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.run_facts import config_facts
-from engine.config import FinetuningConfig, dump_study
+from engine.config import FinetuningConfig, dump_study, load_study
 from engine.events import Downloading, RequestFailed, RunChanged, RunsListed
 from tests.gui.gui_helpers import answer, drain, press, save
 from tests.gui.scripted_session import DEVICE, ScriptedSession, demo_study, earlier_run
@@ -322,13 +322,15 @@ def test_that_the_settings_of_a_run_come_back_into_the_form(
 
 
 def test_that_the_command_line_of_a_run_can_be_copied(window: MainWindow, session: ScriptedSession) -> None:
+    session.workspace.mkdir()
     info = session.submit(demo_study())[0]
     drain(window)
     window.runs.select(info.id)
     press(window, "copy_command")
-    text = QGuiApplication.clipboard().text()
-    assert text == command_line(info, str(session.workspace))
-    assert text.startswith('cartl run "')
+    words = shlex.split(QGuiApplication.clipboard().text())
+    place = words.index("run") + 1
+    assert words[place + 1 :] == ["--workspace", str(session.workspace)]
+    assert load_study(Path(words[place])).runs == [info.config]
 
 
 @pytest.mark.parametrize(
