@@ -86,7 +86,7 @@ class Worker:
         self._begun: RunInfo | None = None
         self._to_discard: set[str] = set()
         self._keeping = False
-        self._kept: tuple[str, ...] = ()
+        self._kept: tuple[str, ...] | None = None  # not known before it was written once
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
