@@ -273,7 +273,7 @@ class RunsPanel(QWidget):
     def set_queue(self, event: QueueChanged) -> None:
         """Show the waiting runs in their order; the first time offer to go on with what an earlier process left."""
         self.model.set_queue(event.order)
-        if self._is_first:
+        if self._is_first or (self.go_on.isVisible() and not event.paused):
             self._is_first = False
             self._offer_to_go_on(event)
         for button in self.queue_buttons.values():
@@ -289,6 +289,7 @@ class RunsPanel(QWidget):
             if info.state == "interrupted" and not info.label.archived and info.id not in left
         ]
         begun = [run_id for run_id in queue.order if run_id in runs and runs[run_id].progress]
+        begun = begun if queue.paused else []  # otherwise they go on by themselves
         lost, waiting = len(self._interrupted) + len(begun), len(queue.order) - len(begun)
         parts = []
         if lost:
@@ -298,6 +299,8 @@ class RunsPanel(QWidget):
             parts.append(f"{count} {'is' if waiting == 1 else 'are'} waiting")
         if parts and self._can_write:
             self.go_on.say(f"{words.listed(parts)}.")
+        else:
+            self.go_on.hide()
 
     # selection ------------------------------------------------------------------------------------------
     def select(self, run_id: str) -> None:

@@ -46,7 +46,9 @@ def _study(number: int, draw: random.Random) -> list[RunInfo]:
         runs.append(_run(first, title, config, number, 0, draw))
         for place in range(1, 8):
             k, method = 1 + place % 4, ("vanilla", "neft")[place % 2]
-            tuning = FinetuningConfig(method=method, num_finetuned_blocks=k, spectral_bound=0.2 * place)
+            tuning = FinetuningConfig(
+                method=method, num_finetuned_blocks=k, spectral_bound=round(0.2 * place, 1)
+            )
             config = RunConfig(
                 name=f"{method}, k={k}, {place}", seed=seed, start_from=f"FDM λ={feature_weight}",
                 target=DataConfig(name="digits"), finetuning=tuning, attack=AttackConfig(),
