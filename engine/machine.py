@@ -225,6 +225,24 @@ def _processor_temperature() -> Figures:
     return {} if name is None else {"temperature": max(sensor.current for sensor in found[name])}
 
 
+class OtherPrograms:
+    """How busy other programs keep the processor from now on."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._spent()
+
+    def share(self) -> float:
+        """Share 0..1 of all cores that they took so far."""
+        moment, everyone, own = (now - then for now, then in zip(self._spent(), self._before, strict=True))
+        return min(1.0, max(0.0, everyone - own) / max(moment * (psutil.cpu_count() or 1), 1e-9))
+
+    def _spent(self) -> tuple[float, float, float]:
+        """The moment, and seconds of computing of all programs and of this one."""
+        times, own = psutil.cpu_times(), self._process.cpu_times()
+        return time.monotonic(), times.user + times.system, own.user + own.system
+
+
 def disk_free_at(folder: Path) -> int:
     """Bytes free where a folder is, or will be made."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -34,7 +34,6 @@ from engine.estimate import memory
 from engine.estimate.disk import EMPTY, SMALL, attack_rows, table_bytes, training_rows
 from engine.estimate.images import Images, known_images
 from engine.estimate.probes import (
-    WATCHED,
     AttackProbe,
     TrainingPace,
     TrainingProbe,
@@ -48,7 +47,7 @@ from engine.evaluation.stage import EXAMINED
 from engine.events import RunEstimate, StageLayout, StudyEstimated
 from engine.inspection.probe import probe_attack
 from engine.loading import load_network
-from engine.machine import disk_free_at
+from engine.machine import OtherPrograms, disk_free_at
 from engine.models import build_model
 from engine.models.placement import place_on
 from engine.randomness import generator
@@ -59,15 +58,17 @@ from engine.training.stage import PROBE_BATCH, objective_of
 from engine.wording import size
 
 #: Longest time in seconds that all probes take together, and one of them.
-BUDGET, LONGEST = 40.0, 6.0
+BUDGET, LONGEST = 40.0, 16.0
 #: For about how many seconds steps, and each single attack, are taken where there is time.
 STEP_SECONDS, ATTACK_SECONDS = 1.0, 0.5
+#: Looks and optimiser steps of a probe at least; images of either at least, and of a look at most; share of the time for looks.
+LOOKS, FEWEST_STEPS, FEWEST, MOST_WATCHED, LOOKING = 3, 2.5, 4, 64, 0.3
 #: Passes per image that the search for warnings takes where nothing is wrong (`engine.evaluation.warnings`).
 EXAMINATION = 30
 #: Images attacked together where the run will find out what is fastest.
 USUAL_BATCH = 128
-#: Share of the free memory that a run may fill.
-USABLE = 0.95
+#: Share of the free memory that a run may fill, and of the processor that other programs may take unmentioned.
+USABLE, BUSY = 0.95, 0.25
 #: Settings of a training and of an attack that change nothing about what a step takes.
 _SAME_STEP = {
     "epochs", "learning_rate", "schedule", "warm_up_epochs", "milestones", "decay_factor", "momentum", "weight_decay",
@@ -103,12 +104,17 @@ def estimate_study(
         Interrupted: it was asked to end.
         CartlError: a run cannot be made with its settings, network or device.
     """
-    began = time.perf_counter()
+    began, others = time.perf_counter(), OtherPrograms()
     wanted = [run for run in planned if run.left > 0]
     estimator = _Estimator(data_root, control, beside_run=beside_run)
     estimator.expect(wanted)
     found = [estimator.run(run) for run in wanted]
     device = devices.choose(wanted[0].config.machine) if wanted else torch.device("cpu")
+    busy = others.share()
+    if wanted and not beside_run and busy > BUSY:
+        estimator.doubts.append(
+            f"Other programs took {100 * busy:.0f} % of the processor meanwhile: without them it may be much faster."
+        )
     disk_free = disk_free_at(workspace)
     answer = StudyEstimated(
         tuple(found), str(device), time.perf_counter() - began, estimator.free.get(device), disk_free,
@@ -260,10 +266,11 @@ class _Estimator:
             first = self._pace(own, stage, _phase(training, epochs), start, images=images, device=device)
             seconds += per_epoch * warm * first.step * batch / first.batch_size
         inspection, steps = config.inspection, per_epoch * epochs
-        watched = images.validation or min(inspection.probe_size, images.train)
+        watched = _watched(config, images)
         looks = epochs + 1 + (steps // inspection.every_steps if inspection.every_steps else 0)
-        timed = min(WATCHED, watched)
-        seconds += looks * (pace.compare + (pace.look - pace.compare) * watched / timed)
+        attacked = (pace.look - pace.compare) * watched / pace.watched
+        compared = min(inspection.probe_size, watched) / min(inspection.probe_size, pace.watched)
+        seconds += looks * (attacked + pace.compare * compared)
         if inspection.bounds:
             seconds *= 1 + inspection.live_share
             seconds += sum(self._bounds(start.model, images, device=device))
@@ -291,14 +298,15 @@ class _Estimator:
             )  # fmt: skip
             each = self._pass(start.model, images.classes, images.size, device)
             objective = objective_of(training)
-            a_look = WATCHED * (2 * probe_attack(config).steps + 6) * each
+            a_look = (2 * probe_attack(config).steps + 6) * each
             a_step = objective.passes * each
             allowance = self._allowance(_key(config, stage))
-            room = (allowance - 3 * a_look) / (2.5 * a_step)
-            batch = min(training.batch_size, int(room)) if not self._beside_run else 0
-            while batch >= 2:
+            watched = min(MOST_WATCHED, _watched(config, images), int(LOOKING * allowance / (LOOKS * a_look)))
+            room = (allowance - LOOKS * watched * a_look) / (FEWEST_STEPS * a_step)
+            batch = min(training.batch_size, int(room)) if watched >= FEWEST and not self._beside_run else 0
+            while batch >= FEWEST:
                 try:
-                    pace = probe.time(batch, min(STEP_SECONDS, allowance / 3))
+                    pace = probe.time(batch, watched, min(STEP_SECONDS, allowance / 3))
                 except torch.OutOfMemoryError:
                     batch //= 2
                     continue
@@ -366,7 +374,7 @@ class _Estimator:
         needs.disk = table_bytes(own, attack_rows(config, samples=samples, attempts=attempts))
         if len(members) > 1:
             self.doubts.append(
-                f"How many images each of several attacks has left is not known before; {EXPECTED_SURVIVORS:.0%} are assumed."
+                f"How many images each of several attacks has left is not known before; {100 * EXPECTED_SURVIVORS:.0f} % are assumed."
             )
         return needs
 
@@ -486,6 +494,11 @@ def _key(config: RunConfig, stage: StageName) -> Hashable:
         data.image_size,
         machine,
     )
+
+
+def _watched(config: RunConfig, images: Images) -> int:
+    """How many images are looked at while a stage trains."""
+    return images.validation or min(config.inspection.probe_size, images.train)
 
 
 def _is_warm(training: PretrainingConfig | FinetuningConfig) -> bool:

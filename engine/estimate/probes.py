@@ -50,8 +50,6 @@ from engine.training.stage import TrainingStage
 STEPS, ITERATIONS = 5, 20
 #: Batches of images that steps are taken on.
 BATCHES = 8
-#: Images looked at while a look is timed.
-WATCHED = 64
 #: Images of a single pass that is timed: few first; more, several times, where those are quick.
 FEW, MORE, QUICK, TRIES = 2, 32, 0.05, 3
 #: A radius within which next to nothing is broken, so that every iteration is one on the whole batch.
@@ -68,7 +66,7 @@ class TrainingPace:
 
     Attributes:
         step: seconds of an optimiser step.
-        look: seconds of a look at `WATCHED` images, and `compare` the part of it that does not grow with their number.
+        look: seconds of a look at `watched` images, and `compare` the part of it that compares their features.
         memory: bytes at the peak, with `static` of them whatever the batch size; None where that cannot be told.
         weights, state: bytes of the network and of a checkpoint.
         batch_size: with which steps were timed; smaller than asked for where that took too long or did not fit.
@@ -83,6 +81,7 @@ class TrainingPace:
     weights: int
     state: int
     batch_size: int
+    watched: int
     layout: StageLayout
 
 
@@ -137,11 +136,12 @@ class TrainingProbe:
         self.images, self.classes_before = images, classes_before
         self.device, self.control = device, control
 
-    def time(self, batch_size: int, seconds: float) -> TrainingPace:
+    def time(self, batch_size: int, watched: int, seconds: float) -> TrainingPace:
         """Take a few steps, and look a few times.
 
         Args:
             batch_size: how many images a step has here.
+            watched: how many images a look is at.
             seconds: for about how long steps are taken.
 
         Raises:
@@ -150,7 +150,6 @@ class TrainingProbe:
         """
         clock = _StepClock(self.control, self.device, seconds)
         training = self.training.model_copy(update={"batch_size": batch_size})
-        watched = min(WATCHED, self.images.validation or self.config.inspection.probe_size)
         domain = noise_domain(self.images, train=BATCHES * batch_size, watched=watched)
         quiet = self.config.inspection.model_copy(update={"bounds": False, "every_steps": 0})
         host = _Host(self.config.model_copy(update={"inspection": quiet}), domain, self.device, clock)
@@ -166,17 +165,26 @@ class TrainingProbe:
         weights = sum(tensor.nbytes for tensor in trainer.model.state_dict().values())
         static = 2 * state - weights  # for each number of the optimiser there is a gradient
         return TrainingPace(
-            float(np.median(clock.times)), look, look - attack, peak.bytes, static, weights, state, batch_size, stage.layout
+            float(np.median(clock.times)), look, look - attack, peak.bytes, static, weights, state, batch_size, watched, stage.layout
         )  # fmt: skip
 
     def reckoned(self, step: float, look: float) -> TrainingPace:
-        """What nothing but the time of single passes tells: seconds of a step and of a look at `WATCHED` images."""
+        """What nothing but the time of single passes tells: seconds of a step, and of a look at one image."""
         host = _Host(self.config, noise_domain(self.images, train=1, watched=1), self.device, self.control)
         stage = _NoiseStage(self.stage, self.training, self.images, self.classes_before, host=host)
         skeleton = build_skeleton(model_config(host), self.images.classes)
         weights = sum(tensor.nbytes for tensor in skeleton.state_dict().values())
         return TrainingPace(
-            step, look, 0.0, None, 3 * weights, weights, 2 * weights, self.training.batch_size, stage.layout
+            step,
+            look,
+            0.0,
+            None,
+            3 * weights,
+            weights,
+            2 * weights,
+            self.training.batch_size,
+            1,
+            stage.layout,
         )
 
     def _look(self, trainer: Trainer) -> tuple[float, float]:
@@ -207,7 +215,7 @@ def warm_up(device: torch.device, control: RunControl) -> None:
         device=device,
         control=control,
     )
-    probe.time(2, 0.0)
+    probe.time(2, 2, 0.0)
 
 
 class _StepClock(RunControl):

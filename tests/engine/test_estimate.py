@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from tests.engine.small import carry_out, chain, only, open_session, small_model
 CPU = torch.device("cpu")
 #: Seconds of a step, a look and its part that does not grow; bytes: peak and static.
 PACE = TrainingPace(
-    step=2.0, look=6.4, compare=1.0, memory=5000, static=1000, weights=300, state=700, batch_size=26,
+    step=2.0, look=6.4, compare=1.0, memory=5000, static=1000, weights=300, state=700, batch_size=26, watched=13,
     layout=StageLayout("pretraining", "", block_names=("1",), layer_names=("a",), layer_blocks=(1,), image_size=16),
 )  # fmt: skip
 
@@ -47,11 +48,12 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Steps that take what `PACE` says, and which were asked for: stage and batch size."""
     asked: list[tuple[str, int]] = []
 
-    def time(probe: TrainingProbe, batch_size: int, seconds: float) -> TrainingPace:
+    def time(probe: TrainingProbe, batch_size: int, watched: int, seconds: float) -> TrainingPace:
         asked.append((probe.stage, batch_size))
         return replace(PACE, batch_size=batch_size)
 
     monkeypatch.setattr(TrainingProbe, "time", time)
+    monkeypatch.setattr(estimate, "OtherPrograms", lambda: SimpleNamespace(share=lambda: 0.0))
     monkeypatch.setattr(estimate, "warm_up", lambda device, control: None)
     monkeypatch.setattr(estimate, "seconds_per_pass", lambda *_: 1e-6)
     return asked
@@ -68,13 +70,13 @@ def test_that_a_training_is_steps_and_looks(
 ) -> None:
     monkeypatch.setattr(estimate, "bounds_seconds", lambda *_, **__: (10.0, 30.0))
     drawing = known_images(pretraining().source, Path()).seconds  # type: ignore[arg-type]
-    steps, looks = 2 * 3, 3 * (1.0 + 5.4 * 26 / 26)
+    steps, looks = 2 * 3, 3 * (1.0 + 5.4) * 26 / 13
     (run,) = told(pretraining()).runs
     assert run.seconds == pytest.approx(steps * 2.0 + looks, abs=5 * drawing + 0.1)
     (run,) = told(pretraining("inspection.bounds=true", "inspection.live_share=0.5")).runs
     assert run.seconds == pytest.approx(1.5 * (steps * 2.0 + looks) + 40.0, abs=5 * drawing + 0.1)
     (run,) = told(pretraining("pretraining.epochs=20")).runs
-    assert run.seconds == pytest.approx(60 * 2.0 + 21 * 6.4, abs=5 * drawing + 0.1)
+    assert run.seconds == pytest.approx(60 * 2.0 + 21 * 12.8, abs=5 * drawing + 0.1)
 
 
 def test_that_memory_grows_with_the_batch_and_holds_the_images(timed: list[tuple[str, int]]) -> None:
@@ -120,14 +122,14 @@ def test_that_a_warm_start_is_timed_apart(timed: list[tuple[str, int]]) -> None:
 def test_that_an_attack_is_the_passes_of_its_plan(
     monkeypatch: pytest.MonkeyPatch, timed: list[tuple[str, int]]
 ) -> None:
-    monkeypatch.setattr(AttackProbe, "pass_seconds", lambda *_: 0.001)
+    monkeypatch.setattr(AttackProbe, "pass_seconds", lambda *_: 1.0)
     run = only(chain("attack.sweep_steps=[6]"))
     with_attack, without = told(run), told(run.model_copy(update={"attack": None}))
     plan = Plan(run.attack, 10)  # type: ignore[arg-type]
     passes = sum(len(member.passes) * member.config.cost for group in plan.members for member in group)
     assert passes == 2 * 7 + 2 * 13, "two restarts of three and of six steps"
-    expected = 40 * EXPECTED_SURVIVORS * passes * 0.001
-    assert with_attack.seconds - without.seconds == pytest.approx(expected, abs=0.1)
+    expected = 40 * EXPECTED_SURVIVORS * passes * 1.0
+    assert with_attack.seconds - without.seconds == pytest.approx(expected, rel=0.01)
 
 
 def test_that_what_does_not_fit_is_halved_and_reckoned(
@@ -135,10 +137,10 @@ def test_that_what_does_not_fit_is_halved_and_reckoned(
 ) -> None:
     fitting = TrainingProbe.time
 
-    def short_of_memory(probe: TrainingProbe, batch_size: int, seconds: float) -> TrainingPace:
+    def short_of_memory(probe: TrainingProbe, batch_size: int, watched: int, seconds: float) -> TrainingPace:
         if batch_size > 8:
             raise torch.OutOfMemoryError
-        return fitting(probe, batch_size, seconds)
+        return fitting(probe, batch_size, watched, seconds)
 
     monkeypatch.setattr(TrainingProbe, "time", short_of_memory)
     monkeypatch.setattr(memory, "free", lambda device: 100_000)
@@ -146,7 +148,7 @@ def test_that_what_does_not_fit_is_halved_and_reckoned(
     assert timed == [("pretraining", 6)]
     assert found.doubts == ("A step of chain was timed with 6 of its 26 images.",)
     (run,) = found.runs
-    assert run.seconds == pytest.approx(6 * 2.0 * 26 / 6 + 3 * 6.4, abs=1)
+    assert run.seconds == pytest.approx(6 * 2.0 * 26 / 6 + 3 * 12.8, abs=1)
     assert run.memory == 1000 + 79_872 + round(4000 / 6 * 26)
     (warning,) = found.warnings
     assert warning == (
@@ -196,6 +198,16 @@ def test_that_more_than_the_free_disk_is_told(
     assert "on disk" in warning and "more than is free" in warning
 
 
+def test_that_it_is_told_when_other_programs_keep_the_processor_busy(
+    timed: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(pretraining()).doubts == ()
+    monkeypatch.setattr(estimate, "OtherPrograms", lambda: SimpleNamespace(share=lambda: 0.6))
+    assert told(pretraining()).doubts == (
+        "Other programs took 60 % of the processor meanwhile: without them it may be much faster.",
+    )
+
+
 def test_that_beside_a_run_only_passes_are_timed(timed: list[tuple[str, int]]) -> None:
     threads = torch.get_num_threads()
     found = told(only(chain()), beside_run=True)
@@ -223,9 +235,8 @@ def test_that_real_steps_are_timed_and_everything_stays_as_it_was() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     (run,) = found.runs
     assert 0.1 < run.seconds < 600 and found.device == "cpu"
-    assert found.probe_seconds < 30
     assert run.memory is None or run.memory > 10**6
-    assert not found.warnings and not found.doubts
+    assert not found.warnings
 
 
 def named(name: str) -> StudyConfig:
@@ -260,7 +271,7 @@ def test_that_a_session_answers_with_about_what_a_run_leaves_and_nothing_for_fin
 def slow(monkeypatch: pytest.MonkeyPatch, begun: Callable[[], None] = lambda: None) -> None:
     """Let timing steps take until it is asked to end."""
 
-    def time_for_ever(probe: TrainingProbe, batch_size: int, seconds: float) -> TrainingPace:
+    def time_for_ever(probe: TrainingProbe, batch_size: int, watched: int, seconds: float) -> TrainingPace:
         begun()
         while True:
             probe.control.check()
@@ -279,7 +290,7 @@ def test_that_a_newer_request_overtakes_and_a_cancelled_one_gives_no_answer(
         session.estimate(chain())
         session.estimate(chain())
         session.cancel_estimate()
-        monkeypatch.setattr(TrainingProbe, "time", lambda probe, batch_size, seconds: PACE)
+        monkeypatch.setattr(TrainingProbe, "time", lambda probe, batch_size, watched, seconds: PACE)
         session.estimate(named("answered"))
         answers = [wait_for(session, StudyEstimated)]
         time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 from engine import machine
 from engine.control import Interrupted, RunControl
 from engine.events import MachineSample, RowsAdded
-from engine.machine import Sampler
+from engine.machine import OtherPrograms, Sampler
 from engine.runner import Runner
 from engine.store.run_reader import read_tables
 from engine.store.workspace import Workspace
@@ -199,3 +200,18 @@ def test_that_a_run_keeps_what_the_machine_was_doing_over_a_pause(tmp_path: Path
     assert all(value != value for value in tables["attack"]["machine"]["device_load"])
     seconds = tables["finetuning"]["machine"]["seconds"]
     assert 0 < seconds[0] < seconds[1]
+
+
+def test_that_what_other_programs_compute_is_told_from_what_this_one_does() -> None:
+    idle = OtherPrograms()
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        sum(range(1000))
+    own = idle.share()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        time.sleep(0.3)  # until it runs
+        others = OtherPrograms()
+        time.sleep(0.6)
+        share = others.share()
+        other.kill()
+    assert 0 <= own <= 1 and 0.5 * 0.5 / (psutil.cpu_count() or 1) < share <= 1
