@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from cartl_gui.main_window import MainWindow
 from cartl_gui.plots.export import render_csv
+from cartl_gui.run_data import machine_facts
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme
 from engine.api import Session
@@ -95,6 +96,10 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
 ) -> None:
     live = open_window()
     live.setup.set_study(study)
+    live.setup.estimate.button.click()
+    qtbot.waitUntil(lambda: live.setup.estimate.state == "shown", timeout=60_000)
+    assert live.setup.estimate.summary.text().startswith("2\N{NO-BREAK SPACE}runs · about\N{NO-BREAK SPACE}")
+    assert live.status.machine.memory.isVisible() and live.status.machine.disk.text().endswith("free")
     live.setup.run_button.click()
     qtbot.waitUntil(lambda: states(live) == ["finished", "finished"], timeout=90_000)
     source, target = sorted(live.bridge.runs.values(), key=lambda info: info.created)
@@ -103,6 +108,8 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
     assert len(live.live.accuracy.series()["epoch"]) == 2
     shown = live.live.distance.series()
     assert np.isfinite(np.concatenate([values for name, values in shown.items() if name != "epoch"])).all()
+    facts = dict(machine_facts(live.bridge.data(source.id)))
+    assert facts["Memory in use"].startswith("at most ")
     before = {panel.title: render_csv(panel) for panel in live.live.grid.panels()}
 
     qtbot.waitUntil(lambda: live.commands.actions["export_weights"].isEnabled(), timeout=5000)
