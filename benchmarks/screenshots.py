@@ -19,7 +19,6 @@ from PySide6.QtCore import QSettings, QSize
 from PySide6.QtTest import QTest
 
 from cartl_gui.app import make_application
-from cartl_gui.dialogs.export_dialog import ExportDialog
 from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.main_window import MainWindow
 from cartl_gui.selection import Place
@@ -109,10 +108,15 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     camera.take(window, "11-enlarged")
     window.live.distance.maximise_button.setChecked(False)
     settle(window)
-    for number, dialog in enumerate(
-        (ExportDialog(window.live.accuracy, window), ExportDialog(window.live.distance, window),
-         ShortcutsDialog(window), AboutDialog("0.1.0", window)),
-    ):  # fmt: skip
+    window.do.run("export")
+    export = window.do.exports.dialog
+    assert export is not None
+    for key in export.items:
+        export.choose(key)
+        QTest.qWait(80)
+        camera.take(export, f"12-export-{key}")
+    export.close()
+    for number, dialog in enumerate((ShortcutsDialog(window), AboutDialog("0.1.0", window))):
         dialog.show()
         QTest.qWait(80)
         camera.take(dialog, f"12-dialog-{number}")

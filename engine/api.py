@@ -520,6 +520,8 @@ class Session:
 
             record = import_run(self._workspace, path)
             self.events.put(RunChanged(record.run))
+            text = f"{record.run.title} was taken in from {path.name}"
+            self.events.put(LogAdded(record.run.id, time.time(), "info", text))
             return RunOpened(record)
 
         self._desk.read(IMPORTING_RUN, take_in)

@@ -32,13 +32,13 @@ from PySide6.QtSvg import QSvgGenerator
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.figure import Figure, FigureStyle, Place, drawn_styles
 from cartl_gui.plots.svg import with_scaling_strokes
+from cartl_gui.program import NAME, version
 from cartl_gui.theme import PRINT
-from engine import __version__
 from engine.config import settings_hash
 
 Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[Format, ...] = ("pdf", "svg", "png")
-PROGRAM = f"CARTL Workbench {__version__}"
+PROGRAM = f"{NAME} {version()}"
 #: Device pixels per 1/96 inch in vector figures, so that sizes of text are not rounded to whole pixels.
 _FINE = 4
 #: Device pixels of a preview's figure per pixel on the screen, at least.
