@@ -6,6 +6,7 @@ Importing this module imports pyqtgraph and builds on the settings' classes, whi
 from cartl_gui.actions import Actions
 from cartl_gui.bridge import EngineBridge
 from cartl_gui.forms.setup_panel import SetupPanel
+from cartl_gui.pages.compare_page import ComparePage
 from cartl_gui.pages.examples import ExamplesPage
 from cartl_gui.pages.inspector import InspectorPanel
 from cartl_gui.pages.layers import LayersPage
@@ -16,6 +17,7 @@ from cartl_gui.pages.runs_panel import RunsPanel
 
 __all__ = [
     "Actions",
+    "ComparePage",
     "EngineBridge",
     "ExamplesPage",
     "InspectorPanel",

@@ -312,18 +312,18 @@ class ComparePage(QWidget):
         for widget in (self.colour_by, self.time_choice):
             widget.setVisible(bool(drawn) and training)
         self._write_head(training=training)
+        if not drawn:
+            self._show_empty()
         if not self.isVisible():
             return
         for run_id in drawn:
             if run_id not in self._data and run_id not in self._asked:
                 self._asked.add(run_id)
                 self.run_needed.emit(run_id)
-        if not drawn:
-            self._show_empty()
-        elif training:
+        if drawn and training:
             self._make_lines()
             self.grid.begin(self._draw)
-        else:
+        elif drawn:
             self._show_outcome()
 
     def draw_next(self) -> bool:

@@ -49,6 +49,7 @@ class PlotFrame(QFrame):
         self._heading.setProperty("role", "heading")
         self._heading.setToolTip(self._title)
         self._pointed = ElidedLabel()
+        self._pointed.setMinimumWidth(1)
         self._pointed.setProperty("role", "muted")
         self._note = ElidedLabel()
         self._note.setProperty("role", "muted")
@@ -69,6 +70,7 @@ class PlotFrame(QFrame):
         if self.legend_aside:
             head.insertWidget(3, self._note)
             scroll = QScrollArea()
+            scroll.setAccessibleName(f"Legend: {self._title}")
             scroll.setWidget(self.entries)
             scroll.setWidgetResizable(True)
             scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

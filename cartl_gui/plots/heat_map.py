@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QGraphicsRectItem, QWidget
 from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NOTHING, History, Source
 from cartl_gui.plots.base import Series
+from cartl_gui.plots.colour_bar import ColourBar
 from cartl_gui.plots.layer_panel import LayerPanel, decades, numbers, scaled
 from cartl_gui.plots.marks import Image, Level, Mark
 from cartl_gui.run_data import RunData, column_edges
@@ -47,15 +48,7 @@ class HeatMap(LayerPanel):
         self.image = pg.ImageItem()
         self.plot.addItem(self.image)
         self.image.setZValue(-10)
-        self._bar_image = pg.ImageItem(np.linspace(0, 1, 256)[:, None])
-        self._bar = pg.PlotItem(enableMenu=False)
-        self._bar.hideButtons()
-        self._bar.setMouseEnabled(False, False)
-        self._bar.hideAxis("bottom")
-        self._bar.hideAxis("left")
-        self._bar.showAxis("right")
-        self._bar.getViewBox().setDefaultPadding(0)
-        self._bar.addItem(self._bar_image)
+        self._bar = ColourBar()
         self.widget.centralWidget.layout.addItem(self._bar, 2, 3)
         self._boundary = pg.InfiniteLine(angle=0, movable=False)
         self._shadow = pg.InfiniteLine(angle=0, movable=False)
@@ -167,8 +160,7 @@ class HeatMap(LayerPanel):
         self.image.setImage(np.ascontiguousarray(shown.T), levels=levels)
         self.image.setRect(QRectF(edges[0], 0.5, edges[-1] - edges[0], rows))
         low, high = levels
-        self._bar_image.setRect(QRectF(0, low, 1, high - low))
-        self._bar.getViewBox().setRange(xRange=(0, 1), yRange=levels, padding=0)
+        self._bar.set_levels(low, high)
         for line in (self._shadow, self._boundary):
             line.setVisible(0 < self._border < rows)
             line.setPos(self._border + 0.5)
@@ -193,7 +185,7 @@ class HeatMap(LayerPanel):
     def _colour(self) -> None:
         names = _DARK if self.colours.name == "dark" else _LIGHT
         colours = pg.ColorMap(None, names) if self._is_difference() else pg.colormap.get("viridis")
-        for image in (self.image, self._bar_image):
+        for image in (self.image, self._bar.image):
             image.setLookupTable(colours.getLookupTable(nPts=256))
 
     def settle(self) -> None:
@@ -204,7 +196,7 @@ class HeatMap(LayerPanel):
         room = self.view.height() / self.scale
         self.plot.getAxis("left").setTicks(numbers(self._values.shape[1], room))
         log = self.log_button.isChecked() and not self._is_difference()
-        self._bar.getAxis("right").setTicks(decades(*self._levels, room) if log else None)
+        self._bar.axis.setTicks(decades(*self._levels, room) if log else None)
 
     def _show_bar(self) -> None:
         """The colour scale, unless it is that of the map beside this one."""
@@ -315,8 +307,8 @@ class HeatMap(LayerPanel):
         super().recolour(colours)
         if not hasattr(self, "_frame"):
             return
-        self.style_axis(self._bar.getAxis("right"))
-        self._bar.getAxis("right").setWidth(round(44 * self.scale))
+        self.style_axis(self._bar.axis)
+        self._bar.axis.setWidth(round(44 * self.scale))
         self._show_bar()
         self._colour()
         for item, colour, width in (
