@@ -189,7 +189,7 @@ COMMANDS: tuple[Command, ...] = (
             enabled=lambda s: s.running or s.queued, needs=_QUEUE, writes=True),
     Command("move_first", "Mo&ve to the front", "Let the selected waiting runs be the next ones.", "Run", "first", "Alt+Home",
             enabled=lambda s: s.selected_waiting, separator=True, needs=_WAITING, writes=True, place="runs"),
-    Command("move_up", "Move earl&ier", "Move the selected waiting runs one place earlier in the queue.", "Run", "up",
+    Command("move_up", "&Move earlier", "Move the selected waiting runs one place earlier in the queue.", "Run", "up",
             "Alt+Up", enabled=lambda s: s.selected_waiting, needs=_WAITING, writes=True, place="runs"),
     Command("move_down", "M&ove later", "Move the selected waiting runs one place later in the queue.", "Run", "down",
             "Alt+Down", enabled=lambda s: s.selected_waiting, needs=_WAITING, writes=True, place="runs"),

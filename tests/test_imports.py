@@ -33,6 +33,7 @@ def in_new_process(code: str) -> str:
         "engine.errors",
         "engine.events",
         "engine.insight",
+        "engine.query",
         "engine.__main__",
         "cartl_gui",
     ],
