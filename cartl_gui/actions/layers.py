@@ -98,7 +98,6 @@ class LayersActions(Area):
         if dialog.written is not None:
             self._remember(dialog.written)
         if dialog.start_from:
-            window.setup.preset.setCurrentIndex(0)
             window.setup.start_from(dialog.start_from)
             window.show_form()
             window.status.say(f"The form starts from {dialog.start_from}")

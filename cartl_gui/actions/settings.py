@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog
 
 from cartl_gui.actions.area import Area
 from cartl_gui.files import OPENABLE, WEIGHTS, is_run, is_settings_file, is_weights_file, why_not
-from cartl_gui.forms.proposals import attack_on, attack_on_file
+from cartl_gui.forms.proposals import attack_on, attack_on_file, settings_of
 from cartl_gui.notice_bar import Notice
 from engine.config import StudyConfig, StudyDraft
-from engine.errors import ConfigError
+from engine.errors import CartlError, ConfigError
+from engine.events import RunInfo
 
 
 class SettingsActions(Area):
@@ -27,6 +29,11 @@ class SettingsActions(Area):
             "save": self.save,
             "run": self._window.setup.submit,
             "estimate": self.estimate,
+            "save_preset": self._window.setup.save_as_preset,
+            "undo_settings": self._window.setup.undo,
+            "redo_settings": self._window.setup.redo,
+            "find_setting": self.find_setting,
+            "copy_form_command": self.copy_form_command,
             "use_settings": self.use_settings,
             "attack_file": self.attack_file,
             "attack_run": self.attack_selected,
@@ -34,10 +41,23 @@ class SettingsActions(Area):
 
     def new(self) -> None:
         """Put one run with the program's defaults into the form."""
-        window = self._window
-        window.setup.preset.setCurrentIndex(0)
-        window.setup.new_experiment()
-        window.show_form()
+        self._window.setup.new_experiment()
+        self._window.show_form()
+
+    def find_setting(self) -> None:
+        """Put the cursor into the field that searches the form."""
+        self._window.show_form()
+        self._window.setup.find_setting()
+
+    def copy_form_command(self) -> None:
+        """Copy the command line that makes the study in the form."""
+        try:
+            command = self._window.setup.command(self._window.session.workspace)
+        except CartlError as error:
+            self._window.complain("There is no command for this study.", str(error))
+            return
+        QGuiApplication.clipboard().setText(command)
+        self._window.status.say("Copied the command")
 
     def open(self) -> None:
         """Ask for a settings file and propose what it says."""
@@ -80,7 +100,8 @@ class SettingsActions(Area):
             self._window.complain("The settings file could not be read.", str(error))
             return
         self._remember(Path(path))
-        self._window.setup.set_draft(draft)
+        name = Path(path).name
+        self._window.setup.propose(draft, f"the file {name}", told=f"Settings of {name}.")
         self._window.results.know_study(draft.study())
         self._window.show_form()
         self._window.status.say(f"Opened {path}")
@@ -114,16 +135,29 @@ class SettingsActions(Area):
         """Put the selected run's settings into the form."""
         info = self._selected()
         if info is not None:
-            self._window.setup.set_study(StudyConfig(title=info.study or info.name, runs=[info.config]))
-            self._window.show_form()
-            self._window.status.say(f"The form shows the settings of {info.name}")
+            self._propose(info)
+
+    def use_settings_of(self, run_ids: Sequence[str]) -> None:
+        """Put the settings of dropped runs into the form: of the first, if they are several."""
+        infos = [self._window.bridge.runs[run_id] for run_id in run_ids if run_id in self._window.bridge.runs]
+        if infos:
+            self._propose(infos[0])
+        if len(infos) > 1:
+            text = f"The form holds the settings of one run at a time; {infos[0].title} is in it."
+            self._window.notices.tell(Notice(text))
+
+    def _propose(self, info: RunInfo) -> None:
+        study = StudyConfig(title=info.study or info.name, runs=[settings_of(info)])
+        source = f"the settings of {info.title}"
+        self._window.setup.propose(StudyDraft.of(study), source, told=f"Settings of {info.title}.")
+        self._window.show_form()
 
     def attack_selected(self) -> None:
         """Put an attack on the selected run's network into the form."""
         info = self._selected()
         if info is not None:
             study = StudyConfig(title=info.study or info.name, runs=[attack_on(info)])
-            self._show_attack(study, f"The form attacks {info.name}")
+            self._show_attack(study, f"An attack on {info.title}")
 
     def attack_file(self) -> None:
         """Ask for a file with weights and propose an attack on it."""
@@ -137,13 +171,10 @@ class SettingsActions(Area):
         """Put an attack on a file with weights into the form."""
         self._remember(Path(path))
         study = StudyConfig(title="My experiment", runs=[attack_on_file(path)])
-        self._show_attack(study, f"The form attacks {path}")
+        self._show_attack(study, f"An attack on {Path(path).name}")
 
     def _show_attack(self, study: StudyConfig, text: str) -> None:
-        window = self._window
-        window.setup.preset.setCurrentIndex(0)
-        window.setup.set_study(study)
-        window.show_form()
-        for key in ("run", "data", "attack"):
-            window.setup.form.sections[key].set_open(True)
-        window.status.say(text)
+        setup = self._window.setup
+        setup.propose(StudyDraft.of(study), f"{text[:1].lower()}{text[1:]}", told=f"{text}.")
+        self._window.show_form()
+        setup.open_sections("run", "data", "attack")

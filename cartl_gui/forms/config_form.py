@@ -101,6 +101,7 @@ class ConfigForm(QWidget):
         self.foreign.setObjectName("checkpoint")
         self._by_place = {row.place: row for row in self.all_rows()}
         self.events.left.connect(self._left)
+        self.rows["start_from"].relevant = False
         self.sections["run"].set_open(True)
 
     def _add(self, section: Section, spec: FieldSpec, *, titled: bool) -> None:

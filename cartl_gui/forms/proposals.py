@@ -40,6 +40,13 @@ def run_from(weights: str) -> RunConfig:
     )
 
 
+def settings_of(info: RunInfo) -> RunConfig:
+    """The settings of a run; it starts from the run that it started from, whatever that is called now."""
+    if not info.parent:
+        return info.config
+    return info.config.model_copy(update={"start_from": info.parent})
+
+
 def attack_on(info: RunInfo) -> RunConfig:
     """An attack on the network of a run, with the attack settings of the run if it has any."""
     config = info.config

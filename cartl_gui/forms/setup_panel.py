@@ -6,30 +6,29 @@ import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QPoint, Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QWidget
 
 from cartl_gui import theme, words
 from cartl_gui.forms.changes_section import change_title
 from cartl_gui.forms.config_form import ConfigForm
+from cartl_gui.forms.field_desk import FieldDesk
 from cartl_gui.forms.field_events import ALSO_REDO
-from cartl_gui.forms.field_help import FieldHelp
-from cartl_gui.forms.field_menu import FieldMenu, MenuButton
 from cartl_gui.forms.fields import FieldRow
 from cartl_gui.forms.grid_section import GridSection, amount_of, axis_title
 from cartl_gui.forms.history import FormState, History, Origin
+from cartl_gui.forms.in_step import InStep
 from cartl_gui.forms.preset_bar import OWN
 from cartl_gui.forms.proposals import new_run, run_from
 from cartl_gui.forms.setup_layout import SetupLayout
+from cartl_gui.models.run_list import RUNS_FORMAT
 from cartl_gui.own_presets import OwnPresets, RecentValues
 from engine.commands import command_of_draft
-from engine.config import STAGE_TITLES, STAGES, StudyConfig, StudyDraft, dump_study, paths_of
+from engine.config import STAGE_TITLES, STAGES, StudyConfig, StudyDraft, dump_study
 from engine.config.changes import Change, changes, undone
 from engine.errors import Problem
 from engine.events import RunInfo
-
-_IDLE = "Click a setting to read what it does; F1 tells all about it. Several values such as 0.1, 0.2 make a run each."
 
 
 class SetupPanel(QWidget):
@@ -46,6 +45,8 @@ class SetupPanel(QWidget):
     submitted = Signal(object)
     open_asked = Signal()
     save_asked = Signal()
+    #: Runs were dropped, whose settings are wanted: their ids.
+    runs_dropped = Signal(list)
 
     def __init__(
         self,
@@ -57,7 +58,6 @@ class SetupPanel(QWidget):
     ) -> None:
         super().__init__()
         self._presets, self._texts = dict(presets), dict(texts or {})
-        self._recent = recent if recent is not None else RecentValues()
         self._draft = StudyDraft.of(StudyConfig(runs=[new_run()]))
         self._index = 0
         self._origin = Origin("the program's defaults", self._draft)
@@ -67,11 +67,11 @@ class SetupPanel(QWidget):
         self._first_problem: tuple[int, str] | None = None
         self._study: StudyConfig | None = None
         self._problem_count, self._problem_text = 0, ""
-        self._loading = True
-        self._asking = FieldHelp(self)
+        self._loading = self._restored = False
+        self.setAcceptDrops(True)
         self.grid = GridSection()
         self.form = ConfigForm(judges=False)
-        self.menu_button = MenuButton(self)
+        self._in_step = InStep(self.form, self.grid)
         self.history = History(self)
         parts = self.parts = SetupLayout(self, self._presets, own, self.grid, self.form)
         self.presets, self.preset, self.title, self.chooser = (
@@ -80,10 +80,10 @@ class SetupPanel(QWidget):
         self.add_button, self.remove_button = parts.add_button, parts.remove_button
         self.run_button, self.scroll, self.estimate = parts.run_button, parts.scroll, parts.estimate
         self._status, self._help = parts.status, parts.help
+        self.desk = FieldDesk(self, self.form, parts.help, recent if recent is not None else RecentValues())
         self._connect()
         self.new_experiment()
         self.history.begin(self._state())
-        self._explain(None)
 
     def _connect(self) -> None:
         parts, events = self.parts, self.form.events
@@ -102,25 +102,20 @@ class SetupPanel(QWidget):
         parts.changes_section.close_button.clicked.connect(parts.changes_button.toggle)
         parts.changes_section.reset_asked.connect(self._take_back)
         parts.changes_section.base_chosen.connect(self._compare_with)
-        parts.bar.undo_asked.connect(self.history.stack.undo)
-        parts.undo_button.clicked.connect(self.history.stack.undo)
-        parts.redo_button.clicked.connect(self.history.stack.redo)
+        parts.bar.undo_asked.connect(self.undo)
+        parts.undo_button.clicked.connect(self.undo)
+        parts.redo_button.clicked.connect(self.redo)
         self.history.restored.connect(self._restore)
         self.history.stack.indexChanged.connect(self._tell_history)
         self._status.clicked.connect(self._go_to_problem)
         self.run_button.clicked.connect(self.submit)
-        events.focused.connect(self._focused)
-        events.left.connect(self._field_left)
-        events.resized.connect(self._field_resized)
-        events.help_asked.connect(self.explain_field)
-        events.menu_asked.connect(self._open_menu)
-        self.menu_button.asked.connect(self._open_menu)
-        events.undo_asked.connect(self.history.stack.undo)
-        events.redo_asked.connect(self.history.stack.redo)
+        self.desk.left.connect(self.history.leave_field)
+        events.undo_asked.connect(self.undo)
+        events.redo_asked.connect(self.redo)
         redo = QKeySequence.keyBindings(QKeySequence.StandardKey.Redo)
         for keys, slot in (
-            (QKeySequence.keyBindings(QKeySequence.StandardKey.Undo), self.history.stack.undo),
-            (redo if ALSO_REDO in redo else [*redo, ALSO_REDO], self.history.stack.redo),
+            (QKeySequence.keyBindings(QKeySequence.StandardKey.Undo), self.undo),
+            (redo if ALSO_REDO in redo else [*redo, ALSO_REDO], self.redo),
         ):
             shortcut = QShortcut(self)
             shortcut.setKeys(keys)
@@ -238,19 +233,37 @@ class SetupPanel(QWidget):
             self._go_to_problem()
         elif self._can_submit:
             self._last_run = FormState.of(self._draft, self._index, self._origin).draft
-            self._recent.use(
+            self.desk.recent.use(
                 {row.place: row.typed() for row in self.form.all_rows() if row.relevant and row.is_changed()}
             )
             self.submitted.emit(self._study)
+
+    def undo(self) -> None:
+        """Take back the last edit."""
+        self.history.stack.undo()
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        self.history.stack.redo()
 
     def find_setting(self) -> None:
         """Put the cursor into the field that searches settings."""
         self.parts.search.setFocus()
         self.parts.search.selectAll()
 
-    def explain_field(self, row: FieldRow) -> None:
-        """Show all about a setting in a panel beside its field."""
-        self._asking.explain(row)
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take runs; files are for the window."""
+        if event.mimeData().hasFormat(RUNS_FORMAT):
+            event.setDropAction(Qt.DropAction.CopyAction)
+            event.accept()
+        else:
+            event.ignore()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Ask for the settings of dropped runs."""
+        event.setDropAction(Qt.DropAction.CopyAction)
+        event.accept()
+        self.runs_dropped.emit(bytes(event.mimeData().data(RUNS_FORMAT).data()).decode().split())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow a change of the theme."""
@@ -268,7 +281,7 @@ class SetupPanel(QWidget):
         self._show_run()
         self._show_origin()
         self.estimate.mark_stale()
-        self.changed.emit()
+        self._restored = True
         if place and (row := self.form.row_at(place)) is not None and row.relevant:
             self.form.reveal(place)
             self.scroll.ensureWidgetVisible(row)
@@ -288,7 +301,7 @@ class SetupPanel(QWidget):
         if self._loading:
             return
         if isinstance(source, FieldRow):
-            self._sweep_from(source)
+            self._in_step.take_from(source)
             self._settle(f"change {source.spec.title}", source.place, typed=True)
         else:
             stage = str(source)
@@ -298,7 +311,7 @@ class SetupPanel(QWidget):
 
     def _grid_edited(self, name: str) -> None:
         if not self._loading:
-            self._show_axes()
+            self._in_step.show_axes()
             self._settle(
                 "change the seeds" if name == "seed" else f"vary {axis_title(name)}",
                 f"grid.{name}",
@@ -308,44 +321,6 @@ class SetupPanel(QWidget):
     def _title_edited(self) -> None:
         if not self._loading:
             self._settle("rename the study", "title", typed=True)
-
-    def _sweep_from(self, row: FieldRow) -> None:
-        """Bring the grid in step with a field: several values make an axis, one value ends it."""
-        name = self._axis_of(row)
-        text = row.sweep_text
-        if text is not None:
-            self.grid.put(name, text)
-            self._show_axes(but=row)
-        elif name in self.grid.texts():
-            self.grid.drop(name)
-            for path in paths_of(name):
-                other = self.form.row_at(".".join(path))
-                if other is not None and other is not row:
-                    other.load(row.value(), other.baseline)
-
-    def _axis_of(self, row: FieldRow) -> str:
-        """The axis that a field belongs to: its own, or one that stands for several settings."""
-        path = tuple(row.place.split("."))
-        names = self.grid.names()
-        return (
-            row.place
-            if row.place in names
-            else next((name for name in names if path in paths_of(name)), row.place)
-        )
-
-    def _show_axes(self, *, but: FieldRow | None = None) -> None:
-        """Bring the fields in step with the grid."""
-        texts = self.grid.texts()
-        for row in self.form.all_rows():
-            if row is but or not row.spec.is_swept:
-                continue
-            text = texts.get(self._axis_of(row))
-            if text:
-                if text != row.sweep_text:
-                    row.show_sweep(text)
-            elif row.sweep_text is not None:
-                row.drop_sweep()
-        self.form.refresh()
 
     def _take_back(self, change: Change) -> None:
         """Put back what one change was from."""
@@ -408,7 +383,7 @@ class SetupPanel(QWidget):
         run = self._draft.runs[self._index]
         self.form.set_values(run.values, run.shown)
         self.grid.show_grid(self._draft.grid, run.grid, run.values, many=len(self._draft.runs) > 1)
-        self._show_axes()
+        self._in_step.show_axes()
         self._loading = False
         self._check()
 
@@ -459,8 +434,8 @@ class SetupPanel(QWidget):
         axes = {place: text for place, text in axes.items() if place.startswith(("grid.", "own."))}
         self.grid.show_problems_at(axes)
         amount = words.count(len(self._study.runs), "run") if self._study is not None else ""
-        self.form.show_sweeps(self._sweep_problems(axes), amount)
-        self.form.set_varied(self._varied_elsewhere())
+        self.form.show_sweeps(self._in_step.problems_of_fields(axes), amount)
+        self.form.set_varied(self._in_step.varied_elsewhere(self._draft, self._index))
         self._tell_amount()
         self._problem_count, self._first_problem, self._problem_text = len(problems), None, ""
         for problem in problems[:1]:
@@ -471,29 +446,6 @@ class SetupPanel(QWidget):
             self._problem_text = problem.message
         self._tell()
         self._tell_changes()
-
-    def _sweep_problems(self, axes: Mapping[str, str]) -> dict[str, str]:
-        """What is wrong with axes, by the fields that show them: "finetuning.epochs" -> reason."""
-        found: dict[str, str] = {}
-        for place, text in axes.items():
-            name = place.partition(".")[2]
-            for known in self.grid.names():
-                if f"{name}.".startswith(f"{known}."):
-                    found |= {".".join(path): text for path in paths_of(known)}
-        return found
-
-    def _varied_elsewhere(self) -> dict[tuple[str, ...], str]:
-        """Settings that the grid gives in a way that no field can show, with the reason."""
-        here = {path for name in self.grid.texts() for path in paths_of(name)}
-        run = self._draft.runs[self._index]
-        own = {path for name in run.axes(self._draft.grid) for path in paths_of(name)}
-        return {
-            path: "Varied in the grid, by values with names"
-            if path in own
-            else "Varied in the run it starts from"
-            for path in self._draft.varied(self._index)
-            if path not in here or path not in own
-        }
 
     def _tell_amount(self) -> None:
         """Say what the grid amounts to, and which comparisons do not fit it any more."""
@@ -539,6 +491,9 @@ class SetupPanel(QWidget):
             button.setEnabled(on)
             keys = "Ctrl+Z" if verb == "Undo" else "Ctrl+Y"
             button.setToolTip(f"{verb}: {text} ({keys})" if on else f"Nothing to {verb.lower()}")
+        if self._restored:
+            self._restored = False
+            self.changed.emit()
 
     # changes --------------------------------------------------------------------------------------------
     def _base(self) -> StudyDraft:
@@ -595,22 +550,3 @@ class SetupPanel(QWidget):
         row = self.form.reveal(place)
         if row is not None:
             self.scroll.ensureWidgetVisible(row)
-
-    def _focused(self, row: FieldRow) -> None:
-        self._explain(row)
-        self.menu_button.follow(row)
-
-    def _field_left(self, _row: FieldRow) -> None:
-        self.history.leave_field()
-        self.menu_button.leave()
-
-    def _field_resized(self, _row: FieldRow) -> None:
-        self.menu_button.place()
-
-    def _open_menu(self, row: FieldRow, place: QPoint) -> None:
-        menu = FieldMenu(row, self._recent.of(row.place), self)
-        menu.help_asked.connect(self.explain_field)
-        menu.popup(place)
-
-    def _explain(self, row: FieldRow | None) -> None:
-        self._help.setText(row.spec.help if row is not None and row.spec.help else _IDLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import tomlkit
 
 from engine.config.axes import Keys, fields, has_effect, value_at
 from engine.config.draft import RunDraft, StudyDraft, covers, paths_of, same_value
-from engine.config.grid import put
 from engine.config.kinds import SWEPT, kind_of
 from engine.config.run import STAGES
 from engine.config.study import parse_study
@@ -68,22 +67,24 @@ def undone(before: StudyDraft, after: StudyDraft, change: Change) -> StudyDraft:
     """A copy of the newer draft in which one setting, stage or axis is as it was before; a whole run stays."""
     made = StudyDraft(dict(after.head), dict(after.grid), [copy.copy(run) for run in after.runs])
     head, _, name = change.place.partition(".")
-    if change.run is None:
-        if head == "grid":
-            _put_axis(made.grid, name, change.before)
-        elif head:
-            made.head[head] = change.before
-        return made
-    run = made.runs[change.run]
+    partners = _partners(before.runs, after.runs)
     if head == "grid":
-        run.grid = dict(run.grid)
-        _put_axis(run.grid, name, change.before)
+        if change.run is None:
+            _put_axis(made.grid, name, change.before)
+        else:
+            made.runs[change.run].grid = dict(made.runs[change.run].grid)
+            _put_axis(made.runs[change.run].grid, name, change.before)
+        for number in partners if change.run is None else [change.run]:
+            # What was varied has the one value again that it had before.
+            _restore(made.runs[number], before.runs[partners[number]], paths_of(name))
+    elif change.run is None:
+        if head:
+            made.head[head] = change.before
+    elif head in STAGES and not name:
+        places = [(part,) for part in (head, *_BESIDE_STAGES)]
+        _restore(made.runs[change.run], before.runs[partners[change.run]], places)
     elif head:
-        run.values = copy.deepcopy(run.values)
-        put(run.values, tuple(change.place.split(".")), change.before)
-        if change.place in STAGES:
-            old = before.runs[_partners(before.runs, after.runs)[change.run]].values
-            run.values |= {part: copy.deepcopy(old.get(part)) for part in _BESIDE_STAGES}
+        _restore(made.runs[change.run], before.runs[partners[change.run]], [tuple(change.place.split("."))])
     return made
 
 
@@ -164,6 +165,15 @@ def _settings(
             continue
         if not same_value(old, new) and has_effect(stages, path):
             yield ".".join(path), old, new
+
+
+def _restore(run: RunDraft, old: RunDraft, paths: Iterable[Keys]) -> None:
+    """Give settings of a run the values back that they had in an older one, those in tables that both have."""
+    run.values = copy.deepcopy(run.values)
+    for path in paths:
+        tables = [value_at(values, path[:-1]) for values in (run.values, old.values)]
+        if all(isinstance(table, dict) for table in tables):
+            tables[0][path[-1]] = copy.deepcopy(tables[1].get(path[-1]))
 
 
 def _put_axis(grid: dict[str, Any], name: str, values: Any) -> None:

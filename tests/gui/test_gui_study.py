@@ -318,7 +318,9 @@ def test_that_the_settings_of_a_run_come_back_into_the_form(
     press(window, "use_settings")
     study = window.setup.study()
     assert study is not None
-    assert study.runs == [demo_study(epochs=3).runs[2]]
+    run = demo_study(epochs=3).runs[2]
+    assert study.runs == [run.model_copy(update={"start_from": "0001-at"})], "that very run, not its name"
+    assert window.setup.parts.bar.text.text() == "Settings of at-vanilla."
 
 
 def test_that_the_command_line_of_a_run_can_be_copied(window: MainWindow, session: ScriptedSession) -> None:
