@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cartl_gui.main_window import MainWindow
 
 
+#: Height of a page as a share of its width, at least and at most, where it is proposed as a figure.
+LEAST_ASPECT, MOST_ASPECT = 0.3, 1.3
+
+
 @runtime_checkable
 class Arranged(Protocol):
     """A page that tells how its plots are arranged."""
@@ -87,14 +91,20 @@ class ExportActions(Area):
         data = window.bridge.data(run.id) if run is not None else None
         page = window.tabs.currentWidget()
         arranged = page.layout_of_panels() if isinstance(page, Arranged) else []
-        layout = [(panel, share) for panel, share in arranged if not panel.is_empty()]
-        if plot is not None and plot.is_empty():
-            plot = None
+        places = [(panel, share) for panel, share in arranged if not panel.is_empty()]
+        whole = QRectF()
+        for _panel, share in places:
+            whole |= share
+        aspect = whole.height() * page.height() / max(1.0, whole.width() * page.width())
         return Offer(
-            plot=plot, page=_closed_up(layout), page_title=window.tabs.tabText(window.tabs.currentIndex()),
-            aspect=min(max(page.height() / max(1, page.width()), 0.4), 1.2), run=run, weights=data.weights if data is not None else (),
+            plot=None if plot is None or plot.is_empty() else plot,
+            page=[(panel, _within(share, whole)) for panel, share in places],
+            page_title=window.tabs.tabText(window.tabs.currentIndex()),
+            aspect=min(max(aspect, LEAST_ASPECT), MOST_ASPECT),
+            run=run,
+            weights=data.weights if data is not None else (),
             study=study or (run.study if run is not None else ""),
-        )  # fmt: skip
+        )
 
     def _open(self, offer: Offer, start: str, *, stage: StageName | None = None) -> None:
         if offer.is_empty() or self.dialog is not None:
@@ -116,20 +126,9 @@ class ExportActions(Area):
         self.dialog = None
 
 
-def _closed_up(layout: list[Place]) -> list[Place]:
-    """Plots so placed that they fill the figure, without the room of what is no plot."""
-    if not layout:
-        return []
-    whole = layout[0][1]
-    for _panel, share in layout[1:]:
-        whole = whole.united(share)
-    return [
-        (
-            panel,
-            QRectF(
-                (share.x() - whole.x()) / whole.width(), (share.y() - whole.y()) / whole.height(),
-                share.width() / whole.width(), share.height() / whole.height(),
-            ),
-        )
-        for panel, share in layout
-    ]  # fmt: skip
+def _within(share: QRectF, whole: QRectF) -> QRectF:
+    """A part of the page as a part of what its plots take together."""
+    return QRectF(
+        (share.x() - whole.x()) / whole.width(), (share.y() - whole.y()) / whole.height(),
+        share.width() / whole.width(), share.height() / whole.height(),
+    )  # fmt: skip

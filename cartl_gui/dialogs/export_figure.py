@@ -13,13 +13,12 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from cartl_gui.dialogs.export_items import ExportItem, stem_of
+from cartl_gui.dialogs.export_items import ExportItem, stem_of, wide_combo
 from cartl_gui.plots.export import FORMATS, Origin, alike_in_grey, preview, render, render_csv, write_files
 from cartl_gui.plots.figure import FigureStyle, Place
 from cartl_gui.plots.redraw import can_redraw, script
@@ -148,9 +147,7 @@ class FigureItem(ExportItem):
         self._format_changed()
 
     def _combo(self, name: str, choices: Mapping[object, str]) -> QuietCombo:
-        box = QuietCombo()
-        box.setAccessibleName(name)
-        box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        box = wide_combo(name)
         for value, title in choices.items():
             box.addItem(title, value)
         box.currentIndexChanged.connect(self._later)

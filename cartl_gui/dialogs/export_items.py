@@ -60,6 +60,14 @@ def stem_of(*names: str) -> str:
     )
 
 
+def wide_combo(name: str) -> QuietCombo:
+    """A choice as wide as its column."""
+    box = QuietCombo()
+    box.setAccessibleName(name)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return box
+
+
 class ExportItem(QWidget):
     """One thing that can be exported: its options on the left, what will be written on the right."""
 
@@ -195,12 +203,10 @@ class WeightsItem(ExportItem):
     ) -> None:
         super().__init__(parent)
         self._session, self._run = session, run
-        self.stage = QuietCombo()
-        self.stage.setAccessibleName("Stage")
+        self.stage = wide_combo("Stage")
         for stage in reversed(stages):
             self.stage.addItem(f"After the {STAGE_TITLES[stage].lower()}", stage)
-        self.format = QuietCombo()
-        self.format.setAccessibleName("Format")
+        self.format = wide_combo("Format")
         self.format.addItem("safetensors", ".safetensors")
         self.format.addItem("PyTorch state dict (.pt)", ".pt")
         self.form.addRow("Weights", self.stage)
@@ -305,8 +311,7 @@ class RunItem(ExportItem):
     def __init__(self, session: Exporter, run: RunInfo, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session, self._run = session, run
-        self.format = QuietCombo()
-        self.format.setAccessibleName("Format")
+        self.format = wide_combo("Format")
         self.format.addItem("One .zip file", ".zip")
         self.format.addItem("Folder", "")
         self.form.addRow("As", self.format)

@@ -201,6 +201,8 @@ class _Part:
         for axis in self._axes:
             axis.setOpacity(0.0)  # painted by `_paint_axis`
         for item in widget.scene().items():
+            if isinstance(item, pg.ErrorBarItem) and not len(item.opts["x"]):
+                item.hide()  # a path without a point is no valid PDF
             if hasattr(item, "setExportMode"):
                 item.setExportMode(True, {"antialias": True, "background": None, "resolutionScale": 1.0})
 
