@@ -382,7 +382,7 @@ OPEN_MODULES = (
 def test_that_the_engine_is_used_through_its_open_modules_only() -> None:
     for path in (ROOT / "cartl_gui").rglob("*.py"):
         for found in re.findall(r"^\s*(?:from|import) (engine[\w.]*)", path.read_text(), re.MULTILINE):
-            assert found.split(".")[1] in OPEN_MODULES, (path, found)
+            assert found == "engine" or found.split(".")[1] in OPEN_MODULES, (path, found)
 
 
 def test_that_engine_signals_reach_methods_only() -> None:
