@@ -389,9 +389,11 @@ def test_that_the_tour_shows_parts_goes_back_and_ends_by_key(qtbot: QtBot) -> No
 def test_that_commands_settings_and_runs_are_found_from_the_window(
     qtbot: QtBot, window: MainWindow, session: ScriptedSession
 ) -> None:
+    window.activateWindow()
     window.start_demo()
     session.step(12)
     drain(window)
+    assert QApplication.activeWindow() is window
 
     def choose(text: str) -> None:
         press(window, "palette")
@@ -405,7 +407,7 @@ def test_that_commands_settings_and_runs_are_found_from_the_window(
     choose("show fdm-neft")
     assert window.runs.selected() == "0004-fdm-neft"
     choose("go to seed")
-    assert window.setup.form.rows["seed"].editor.hasFocus()
+    assert QApplication.focusWidget() is window.setup.form.rows["seed"].editor
     press(window, "next_pane")
     assert not window.setup.isAncestorOf(QApplication.focusWidget())
     press(window, "previous_pane")
