@@ -88,7 +88,7 @@ def px(length: float) -> int:
     return round(length * scale())
 
 
-def is_scaled(widget: QWidget) -> None:
+def mark_scaled(widget: QWidget) -> None:
     """Note that a widget is given sizes that are those of the present scale already."""
     widget.setProperty(SCALE, scale())
 

@@ -173,7 +173,7 @@ class Palette(QFrame):
 
     def __init__(self, window: QWidget, entries: Sequence[Entry]) -> None:
         super().__init__(window)
-        theme.is_scaled(self)
+        theme.mark_scaled(self)
         self._window, self._entries = window, entries
         self._focus_before = QApplication.focusWidget()
         self.setProperty("card", "true")
@@ -189,7 +189,7 @@ class Palette(QFrame):
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setMouseTracking(True)
-        theme.is_scaled(self.list)
+        theme.mark_scaled(self.list)
         self._found = _Found(self)
         self.list.setModel(self._found)
         self.list.setItemDelegate(_Row(self.list))

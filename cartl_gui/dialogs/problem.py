@@ -121,7 +121,7 @@ class ProblemDialog(QDialog):
         rows = [self._list.itemAt(place).widget() for place in range(self._list.count())]
         height = sum(label.heightForWidth(width) + theme.px(8) for label in rows if label is not None)
         self._scroll.setMinimumHeight(min(height + theme.px(24), self.screen().availableSize().height() // 3))
-        theme.is_scaled(self._scroll)
+        theme.mark_scaled(self._scroll)
 
     def text(self) -> str:
         """All that can be copied."""
