@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.layers_view import QUANTITIES, Question
+from cartl_gui.pages.compare_page import ComparePage
 from cartl_gui.plots.accuracy import AccuracyPlot
 from cartl_gui.plots.band import BandPlot
 from cartl_gui.plots.base import PlotPanel
@@ -35,6 +36,8 @@ from tests.engine.study_results import by_id, study_of_two_lines
 from tests.gui.drawn_by_script import Axes, Drawn, draw
 from tests.gui.gui_helpers import data_of
 from tests.gui.scripted_session import earlier_run
+from tests.gui.test_gui_compare import fill, runs_of_seeds
+from tests.gui.test_gui_compare import panels as compared
 from tests.gui.test_gui_sweep import BOTH, played
 
 
@@ -251,3 +254,30 @@ def test_that_what_is_no_drawing_of_numbers_has_no_script(qtbot: QtBot, shown: S
     assert not can_redraw([mosaic]) and not can_redraw([panel, mosaic]) and can_redraw([panel])
     assert lines_of(panel.curves, {"epoch": panel.series()["epoch"]}) is None
     QApplication.processEvents()
+
+
+def test_that_means_over_seeds_are_redrawn_with_their_bands(qtbot: QtBot, tmp_path: Path) -> None:
+    infos, records = runs_of_seeds()
+    page = ComparePage()
+    qtbot.addWidget(page)
+    page.resize(900, 500)
+    page.show()
+    page.know_runs(infos, "Two methods")
+    found = {key: data_of(record.run, record) for key, record in records.items()}
+    page.choose(list(infos))
+    fill(page, found)
+    page.spread.setCurrentIndex(page.spread.findData("range"))
+    page.spread.activated.emit(1)
+    page.refresh()
+    panel = next(panel for panel in compared(page) if not panel.is_empty())
+    axes, columns = alone(tmp_path, panel), list(panel.series().values())
+    shown = [curve for curve in panel.curves if curve.is_shown and curve.has_values()]
+    assert len(shown) > 1 and {run.id for run in panel.runs()} <= infos.keys()
+    for ((_x, y), options), curve in zip(axes.all("plot"), shown, strict=True):
+        assert same(y[: len(curve.y)], curve.y) and options["label"] == curve.name
+    bands = axes.all("fill_between")
+    assert bands
+    for (_x, low, high), _options in bands:
+        for end in (low, high):
+            assert any(same(end, column) for column in columns)
+    page.close()
