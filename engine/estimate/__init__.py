@@ -258,7 +258,7 @@ class _Estimator:
         own = config.model_copy(update={"model": start.model})
         batch, epochs = training.batch_size, training.epochs
         per_epoch = steps_per_epoch(images.train, batch)
-        warm = training.warm_start_epochs if _is_warm(training) else 0  # type: ignore[union-attr]
+        warm = _warm_epochs(training)
         pace = self._pace(own, stage, _phase(training, 0), start, images=images, device=device)
         step = pace.step * batch / pace.batch_size
         seconds = per_epoch * (epochs - warm) * step
@@ -289,7 +289,7 @@ class _Estimator:
         self, config: RunConfig, stage: StageName, training: PretrainingConfig | FinetuningConfig, start: _Start, *,
         images: Images, device: torch.device,
     ) -> TrainingPace:  # fmt: skip
-        key = (_key(config, stage), _is_warm(training), start.network, images.classes, device)
+        key = (_key(config, stage), _warm_epochs(training) > 0, start.network, images.classes, device)
 
         def look() -> TrainingPace:
             assert start.model is not None
@@ -301,10 +301,11 @@ class _Estimator:
             a_look = (2 * probe_attack(config).steps + 6) * each
             a_step = objective.passes * each
             allowance = self._allowance(_key(config, stage))
-            watched = min(MOST_WATCHED, _watched(config, images), int(LOOKING * allowance / (LOOKS * a_look)))
+            wanted = min(MOST_WATCHED, _watched(config, images))
+            watched = min(wanted, int(LOOKING * allowance / (LOOKS * a_look)))
             room = (allowance - LOOKS * watched * a_look) / (FEWEST_STEPS * a_step)
-            batch = min(training.batch_size, int(room)) if watched >= FEWEST and not self._beside_run else 0
-            while batch >= FEWEST:
+            batch = min(training.batch_size, int(room)) if watched >= min(FEWEST, wanted) else 0
+            while batch >= min(FEWEST, training.batch_size) and not self._beside_run:
                 try:
                     pace = probe.time(batch, watched, min(STEP_SECONDS, allowance / 3))
                 except torch.OutOfMemoryError:
@@ -353,14 +354,15 @@ class _Estimator:
                 return each
             return probe.pass_seconds(member, min(batch, fits), min(ATTACK_SECONDS, allowance / 2))
 
+        def measured() -> tuple[dict[Hashable, float], int | None]:
+            with memory.measuring(device) as peak:
+                paces = {kind: seconds_of(member) for kind, member in kinds.items()}
+            return paces, peak.bytes
+
         needs = _Needs()
-        with memory.measuring(device) as peak:
-            paces = {
-                kind: self._once((key, kind, batch), lambda member=member: seconds_of(member))  # type: ignore[misc]
-                for kind, member in kinds.items()
-            }
+        paces, peak = self._once((key, frozenset(kinds), batch), measured)
         if start.path is not None and not self._beside_run:
-            needs.memory = peak.bytes
+            needs.memory = peak
         work = sum(len(member.passes) * member.config.cost * paces[_kind(member)] for member in members)
         needs.seconds = samples * (2 * each + EXPECTED_SURVIVORS * work)
         needs.seconds += EXAMINATION * min(EXAMINED, samples) * each
@@ -501,18 +503,16 @@ def _watched(config: RunConfig, images: Images) -> int:
     return images.validation or min(config.inspection.probe_size, images.train)
 
 
-def _is_warm(training: PretrainingConfig | FinetuningConfig) -> bool:
-    """Whether its first epochs train the classifier alone."""
-    return (
-        isinstance(training, FinetuningConfig)
-        and training.applies("warm_start_epochs")
-        and training.warm_start_epochs > 0
-    )
+def _warm_epochs(training: PretrainingConfig | FinetuningConfig) -> int:
+    """How many of its first epochs train the classifier alone."""
+    if isinstance(training, FinetuningConfig) and training.applies("warm_start_epochs"):
+        return training.warm_start_epochs
+    return 0
 
 
 def _phase(training: PretrainingConfig | FinetuningConfig, warm: int) -> PretrainingConfig | FinetuningConfig:
     """The same training with another number of such epochs."""
-    return training.model_copy(update={"warm_start_epochs": warm}) if _is_warm(training) else training
+    return training.model_copy(update={"warm_start_epochs": warm}) if _warm_epochs(training) else training
 
 
 def _kind(attack: Attack) -> Hashable:

@@ -50,8 +50,9 @@ from engine.training.stage import TrainingStage
 STEPS, ITERATIONS = 5, 20
 #: Batches of images that steps are taken on.
 BATCHES = 8
-#: Images of a single pass that is timed: few first; more, several times, where those are quick.
-FEW, MORE, QUICK, TRIES = 2, 32, 0.05, 3
+#: Images of a single pass that is timed: few first; where those are quick more, several times: 256 on an accelerator,
+#: which is idle with fewer, 32 on a CPU.
+FEW, MORE, QUICK, TRIES = 2, (256, 32), 0.05, 3
 #: A radius within which next to nothing is broken, so that every iteration is one on the whole batch.
 TINY = 1e-6
 
@@ -112,7 +113,12 @@ def seconds_per_pass(network: nn.Module, size: int, device: torch.device, contro
     if first * 2 * FEW > 1.0:
         return first
     second = gradient(FEW)
-    return min(gradient(MORE) for _ in range(TRIES)) if second * 2 * FEW < QUICK else second
+    if second * 2 * FEW > QUICK:
+        return second
+    try:
+        return min(gradient(MORE[device.type == "cpu"]) for _ in range(TRIES))
+    except torch.OutOfMemoryError:
+        return second
 
 
 class TrainingProbe:
