@@ -66,7 +66,7 @@ class RunListModel(QAbstractTableModel):
 
     #: A title was typed, or tags: id of the run and its new label.
     label_edited = Signal(str, object)
-    #: The box of a run was clicked, or its star: id of the run.
+    #: The box of a run was clicked: id of the run.
     shown_toggled = Signal(str)
     #: Waiting runs were dropped: their ids, and the id of the one that they go before, or None.
     moved = Signal(list, object)
@@ -191,10 +191,6 @@ class RunListModel(QAbstractTableModel):
         if self._later.isActive():
             self.arrange()
         return self._row_of.get(run_id)
-
-    def key_at(self, row: int) -> Row:
-        """The id of a row's run, or its group."""
-        return self._rows[row]
 
     def ids_at(self, rows: Iterable[int]) -> list[str]:
         """Ids of the runs in these rows; headings have none."""

@@ -14,7 +14,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QDropEvent, QKeyEvent, QPainter
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -100,6 +100,7 @@ class RunTable(QTableView):
         model.modelAboutToBeReset.connect(self._keep)
         model.modelReset.connect(self._restore_rows)
         model.columnsInserted.connect(self._dress_columns)
+        model.arranged.connect(self._show_order)
         self.selectionModel().selectionChanged.connect(self._tell)
         self.clicked.connect(self._clicked)
         self.doubleClicked.connect(self._double_clicked)
@@ -178,6 +179,12 @@ class RunTable(QTableView):
         if is_run and self._runs.columns[index.column()].id not in ("star", "shown"):
             self.opened.emit()
 
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Keep runs that are dragged in the list from being taken by the window around it, as files dropped there."""
+        super().dragEnterEvent(event)
+        if event.source() is self:
+            event.acceptProposedAction()
+
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Let the queue move what is dropped; no row is taken away for it."""
         super().dropEvent(event)
@@ -241,6 +248,15 @@ class RunTable(QTableView):
         for name in layout["hidden"]:
             if self._runs.column(name) >= 0:
                 self.set_column_shown(name, on=False)
+
+    def _show_order(self) -> None:
+        """Mark the column that the list is sorted by, which is none once that column is gone."""
+        header, section = self.horizontalHeader(), self._runs.column(self._runs.sorted_by)
+        if header.sortIndicatorSection() != section:
+            order = Qt.SortOrder.DescendingOrder if self._runs.descending else Qt.SortOrder.AscendingOrder
+            header.blockSignals(True)
+            header.setSortIndicator(section, order)
+            header.blockSignals(False)
 
     def _scale(self) -> float:
         """For which scale of the window the header's widths are; see `cartl_gui.scaling`."""

@@ -504,7 +504,7 @@ def test_that_differing_settings_of_selected_runs_are_columns(qtbot: QtBot, pane
     assert panel.titles()[0] == "neft"
     choose(panel, "vanilla")
     qtbot.waitUntil(lambda: panel.model.columnCount() == len(COLUMNS), timeout=2000)
-    assert panel.titles()[0] == "one"
+    assert panel.titles()[0] == "one" and panel.table.horizontalHeader().sortIndicatorSection() == -1
     panel.differing.trigger()
     qtbot.waitUntil(lambda: panel.model.columnCount() > len(COLUMNS), timeout=2000)
 

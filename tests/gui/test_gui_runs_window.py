@@ -62,6 +62,8 @@ def window(
     window.start()
     drain(window)
     window.layout_of_docks.show_docks()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow, timeout=5000)  # only then are keys heard that belong to the list
     yield window
     end(qtbot, window)
 
@@ -128,7 +130,6 @@ def test_that_the_list_is_worked_with_by_keys_alone(
     assert window.bridge.runs["old"].label.star
     strike(Qt.Key.Key_N)
     assert window.layout_of_docks.docks["inspector"].isVisible()
-    window.activateWindow()
     qtbot.keyClicks(window.inspector.label.notes, "look at seed 3")
     window.inspector.label.notes.flush()
     drain(window)
@@ -166,7 +167,7 @@ def test_that_commands_reach_all_selected_runs(
     press(window, "retry_half")
     drain(window)
     assert asked(session, "repeat") == ("repeat", ("lost",), True)
-    assert any(info.name.endswith("half batch") for info in window.bridge.runs.values())
+    assert any(info.name.endswith(", batch/2") for info in window.bridge.runs.values())
     press(window, "resume")
     assert set(asked(session, "queue_again")[1]) == {"old", "lost"}  # type: ignore[call-overload]
     drain(window)
