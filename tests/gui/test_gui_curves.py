@@ -22,7 +22,8 @@ from cartl_gui.plots.style import CurveStyle
 from cartl_gui.run_data import MAX_POINTS, RunData
 from cartl_gui.timeline import Timeline
 from engine.events import RowsAdded
-from tests.gui.scripted_session import STEPS_PER_EPOCH, earlier_run, layout_of, step_rows
+from tests.gui.scripted_session import earlier_run
+from tests.gui.scripted_training import STEPS_PER_EPOCH, layout_of, step_rows
 
 EPOCHS = 12
 

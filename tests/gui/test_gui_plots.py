@@ -26,7 +26,9 @@ from engine.config import StageName
 from engine.events import RowsAdded
 from tests.gui.figures import export, render_pdf, render_png, render_svg
 from tests.gui.gui_helpers import data_of
-from tests.gui.scripted_session import earlier_run, layer_rows, layout_of, sample_rows, step_rows
+from tests.gui.scripted_layers import layer_rows
+from tests.gui.scripted_session import earlier_run
+from tests.gui.scripted_training import layout_of, sample_rows, step_rows
 
 PLOTS: tuple[tuple[type[PlotPanel], StageName], ...] = (
     (AccuracyPlot, "pretraining"),
