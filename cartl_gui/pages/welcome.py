@@ -144,6 +144,9 @@ class WelcomePage(QScrollArea):
         self._demo = demo
         self._presets = {name: study for name, study in (presets or {}).items() if study is not demo}
         self._is_wide: bool | None = None
+        #: Title, newest run and state of the studies that have a button.
+        self._listed: list[tuple[str, str, str]] = []
+        self._study_buttons: list[StudyButton] = []
         self._demo_took: float | None = None
         self._device_report: DeviceReport | None = None
         self.setWidgetResizable(True)
@@ -328,15 +331,18 @@ class WelcomePage(QScrollArea):
 
     def show_runs(self, runs: list[RunInfo], read_only: str = "") -> None:
         """List the newest studies."""
-        while (item := self._recent.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.deleteLater()
         studies = recent_studies(runs)
-        for study in studies[:RECENT]:
-            button = StudyButton(study)
-            button.chosen.connect(self.run_chosen)
-            self._recent.addWidget(button)
+        listed = [(study.title, study.runs[0].id, study.state()) for study in studies[:RECENT]]
+        if listed != self._listed:
+            self._listed = listed
+            for old in self._study_buttons:
+                self._recent.removeWidget(old)
+                old.setParent(None)
+                old.deleteLater()
+            self._study_buttons = [StudyButton(study) for study in studies[:RECENT]]
+            for button in self._study_buttons:
+                button.chosen.connect(self.run_chosen)
+                self._recent.addWidget(button)
         self._none.setVisible(not studies)
         self.demo_button.setEnabled(not read_only)
         self.demo_button.setToolTip(read_only)
