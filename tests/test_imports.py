@@ -29,6 +29,7 @@ def in_new_process(code: str) -> str:
     [
         "engine",
         "engine.api",
+        "engine.commands",
         "engine.config",
         "engine.errors",
         "engine.events",
