@@ -337,7 +337,7 @@ class WelcomePage(QScrollArea):
             self._listed = listed
             for old in self._study_buttons:
                 self._recent.removeWidget(old)
-                old.setParent(None)
+                old.hide()
                 old.deleteLater()
             self._study_buttons = [StudyButton(study) for study in studies[:RECENT]]
             for button in self._study_buttons:
