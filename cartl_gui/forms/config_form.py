@@ -57,6 +57,8 @@ class ConfigForm(QWidget):
     edited = Signal(object)
     #: Everything that follows from an edit is shown.
     changed = Signal()
+    #: Rows have made widgets, which come last for the Tab key.
+    grown = Signal()
 
     def __init__(self, *, judges: bool = True) -> None:
         super().__init__()
@@ -274,6 +276,12 @@ class ConfigForm(QWidget):
             else:
                 self.rows[name].is_open = on
                 self.rows[name].refresh_visibility()
+        self._tell_grown()
+
+    def _tell_grown(self) -> None:
+        if self.events.has_new:
+            self.events.has_new = False
+            self.grown.emit()
 
     def _left(self, row: FieldRow) -> None:
         row.end_sweep()
@@ -336,16 +344,21 @@ class ConfigForm(QWidget):
             except ValidationError as error:
                 self.show_judgement(error)
         self.edited.emit(source)
+        self._tell_grown()
         self.changed.emit()
 
     # what is wrong --------------------------------------------------------------------------------------
     def show_judgement(
-        self, judged: RunConfig | ValidationError, given: Iterable[tuple[str, ...]] = ()
+        self,
+        judged: RunConfig | ValidationError,
+        beside: Sequence[Problem] = (),
+        given: Iterable[tuple[str, ...]] = (),
     ) -> None:
         """Show beside each setting what is wrong with it, or what follows from it.
 
         Args:
             judged: the settings, or why they cannot be used.
+            beside: what is wrong between settings that this kept from being compared.
             given: settings that the grid gives; what is wrong with those is told where they are varied.
         """
         self._config = judged if isinstance(judged, RunConfig) else None
@@ -357,7 +370,7 @@ class ConfigForm(QWidget):
             varied = {".".join(path) for path in given}
             problems = [
                 (problem, problem.place in typed_wrong)
-                for problem in problems_of(judged)
+                for problem in [*problems_of(judged), *beside]
                 if problem.place not in varied
             ]
         by_row: dict[str, str] = {}

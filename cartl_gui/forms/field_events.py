@@ -28,8 +28,14 @@ class FieldEvents(QObject):
     undo_asked = Signal()
     redo_asked = Signal()
 
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        #: Whether rows made widgets since this was last set to False.
+        self.has_new = False
+
     def watch(self, row: FieldRow, *widgets: QWidget) -> None:
-        """Watch widgets of a row."""
+        """Watch widgets that a row made."""
+        self.has_new = True
         for widget in widgets:
             widget.setProperty("row", row)
             widget.installEventFilter(self)

@@ -108,6 +108,8 @@ class FieldRow(QWidget):
             button.clicked.connect(self.reset)
             button.hide()
             self._side.addWidget(button)
+            if self._events is not None:
+                self._events.has_new = True
             self._show_reset()
         return self._reset_button
 

@@ -233,6 +233,8 @@ class GridSection(Section):
 
     #: Comes with the name of the axis that was edited.
     changed = Signal(str)
+    #: An axis has got widgets, which come last for the Tab key.
+    grown = Signal()
 
     def __init__(self) -> None:
         super().__init__("grid", "Grid", has_switch=False)
@@ -391,6 +393,7 @@ class GridSection(Section):
         row.removed.connect(self._remove)
         self.rows.append(row)
         self._axes.addWidget(row)
+        self.grown.emit()
         return row
 
     def _remove(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction
@@ -10,6 +11,7 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QLineEdit,
     QPushButton,
     QScrollArea,
@@ -151,6 +153,11 @@ class SetupLayout(QObject):
         foot.addWidget(self.run_button)
         return foot
 
+    def order_tabs(self) -> None:
+        """Let the Tab key go through the settings as they stand, in whatever order they were made."""
+        for one, other in itertools.pairwise(_in_order(self.scroll.widget())):
+            QWidget.setTabOrder(one, other)
+
     def show_amount_of_changes(self, amount: int, source: str) -> None:
         """Say on the button how many settings differ from where the study came from."""
         self.changes_button.setText(words.count(amount, "change") if amount else "No changes")
@@ -171,3 +178,15 @@ class SetupLayout(QObject):
         """Draw the pictures in the colours of a new theme."""
         recolour(self._panel)
         self._search_icon.setIcon(theme.icon("search", theme.scheme().muted))
+
+
+def _in_order(part: QWidget | QLayout) -> Iterator[QWidget]:
+    """The widgets that the Tab key stops at, in the order of their layouts."""
+    if isinstance(part, QWidget) and part.focusPolicy() & Qt.FocusPolicy.TabFocus:
+        yield part
+    layout = part.layout() if isinstance(part, QWidget) else part
+    for place in range(layout.count() if layout is not None else 0):
+        item = layout.itemAt(place)
+        inner = item.widget() or item.layout()
+        if inner is not None:
+            yield from _in_order(inner)

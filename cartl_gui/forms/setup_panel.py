@@ -84,10 +84,13 @@ class SetupPanel(QWidget):
         self._connect()
         self.new_experiment()
         self.history.begin(self._state())
+        parts.order_tabs()
 
     def _connect(self) -> None:
         parts, events = self.parts, self.form.events
         self.grid.changed.connect(self._grid_edited)
+        self.grid.grown.connect(parts.order_tabs)
+        self.form.grown.connect(parts.order_tabs)
         self.form.edited.connect(self._form_edited)
         self.presets.chosen.connect(self._choose_preset)
         self.presets.open_asked.connect(self.open_asked)
@@ -428,7 +431,8 @@ class SetupPanel(QWidget):
         judgement = self._draft.judge(drop_stale=True)
         problems = [Problem(place, text) for place, text in twice.items()] + judgement.problems
         self._study = None if problems else judgement.study
-        self.form.show_judgement(judgement.runs[self._index], judgement.given[self._index])
+        here = self._index
+        self.form.show_judgement(judgement.runs[here], judgement.beside[here], judgement.given[here])
         own = f"runs.{self._index}.grid."
         axes = {problem.place.replace(own, "own."): problem.message for problem in reversed(problems)}
         axes = {place: text for place, text in axes.items() if place.startswith(("grid.", "own."))}

@@ -184,4 +184,4 @@ def _put_axis(grid: dict[str, Any], name: str, values: Any) -> None:
 
 
 def _as_toml(value: Any) -> str:
-    return tomlkit.item(value).as_string()
+    return str(tomlkit.item(value).as_string())

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from engine.config.axes import ALIASES, Keys, fields, has_effect, model_of, reaches, value_at
 from engine.config.base import parse_ratio
+from engine.config.crossing import problems_beside
 from engine.config.grid import Variant, put
 from engine.config.run import RunConfig
 from engine.config.study import (
@@ -100,6 +101,7 @@ class Judgement:
     Attributes:
         study: the study with every run that its grids make, None while something cannot be used.
         runs: for each run of the draft the settings of its first variant, or why they cannot be used.
+        beside: for each run of the draft what is wrong between settings that others kept from being compared.
         given: for each run of the draft the settings that axes gave to that variant.
         problems: all of them. Places count the runs of the draft, from 0: "runs.1.finetuning.epochs"; those of axes
             are "grid.k" and "runs.1.grid.k".
@@ -107,6 +109,7 @@ class Judgement:
 
     study: StudyConfig | None
     runs: list[RunConfig | ValidationError]
+    beside: list[list[Problem]]
     given: list[frozenset[Keys]]
     problems: list[Problem]
 
@@ -229,14 +232,20 @@ class StudyDraft:
             problems += error.problems
             runs = [{key: value for key, value in run.items() if key != "grid"} for run in table["runs"]]
             variants = expand_table({"defaults": table.get("defaults", {}), "runs": runs})
-        configs: list[RunConfig | ValidationError] = []
-        for number, variant in enumerate(variants):
-            configs.append(_validated(variant.table))
-            if isinstance(error := configs[-1], ValidationError):
-                found = [
-                    Problem(f"runs.{number}.{p.place}".rstrip("."), p.message) for p in problems_of(error)
-                ]
-                problems += [_placed(problem, variants) for problem in found]
+        first = [
+            next(place for place, variant in enumerate(variants) if variant.template == number)
+            for number in range(len(self.runs))
+        ]
+        configs = [_validated(variant.table) for variant in variants]
+        beside: dict[int, list[Problem]] = {}
+        for number, config in enumerate(configs):
+            if isinstance(config, ValidationError):
+                found = problems_of(config)
+                if number in first:
+                    beside[number] = problems_beside(variants[number].table, config)
+                    found += beside[number]
+                placed = [Problem(f"runs.{number}.{p.place}".rstrip("."), p.message) for p in found]
+                problems += [_placed(problem, variants) for problem in placed]
         usable = [config for config in configs if isinstance(config, RunConfig)]
         head = {key: value for key, value in table.items() if key not in ("runs", "grid", "defaults")}
         study = None
@@ -250,12 +259,14 @@ class StudyDraft:
                 study = make(head | {"runs": usable})
         except ValidationError as error:
             problems += [problem for problem in problems_of(error) if usable or problem.place != "runs"]
-        first = [
-            next(place for place, variant in enumerate(variants) if variant.template == number)
-            for number in range(len(self.runs))
-        ]
         given = [frozenset(path for path, _choice in variants[place].set_by) for place in first]
-        return Judgement(study, [configs[place] for place in first], given, list(dict.fromkeys(problems)))
+        return Judgement(
+            study,
+            [configs[place] for place in first],
+            [beside.get(place, []) for place in first],
+            given,
+            list(dict.fromkeys(problems)),
+        )
 
 
 def axes_for(values: Mapping[str, Any]) -> list[str]:
