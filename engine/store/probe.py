@@ -20,6 +20,7 @@ from engine.store.atomic import format_bytes
 from engine.store.exported import is_exported, read_exported
 from engine.store.tensor_files import check_safetensors, read_checkpoint
 from engine.store.torchscript import is_torchscript, read_torchscript
+from engine.store.torn_chunks import read_rows
 
 MEMORY_BYTES = 4 * 2**30
 MAX_DATASET_BYTES = 2**30
@@ -297,7 +298,7 @@ class _RunFileCheck:
         dataset.id.chunk_iter(inside)
         rows = max(1, MAX_CHUNK_BYTES // max(1, claimed // max(1, dataset.shape[0])))
         for start in range(0, dataset.shape[0], rows):
-            dataset[start : start + rows]
+            read_rows(dataset, start, start + rows)
 
 
 def _limit_memory() -> None:

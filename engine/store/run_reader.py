@@ -17,6 +17,7 @@ from engine.store.checkpoints import written_sha256
 from engine.store.run_folder import RunFolder
 from engine.store.safe_open import open_run_file
 from engine.store.schema import Column, Table, parse_layouts, stored_name, tables_of, tail
+from engine.store.torn_chunks import read_rows
 
 Layouts = dict[StageName, StageLayout]
 Tables = dict[StageName, dict[TableName, dict[str, np.ndarray]]]
@@ -88,7 +89,7 @@ def _read_table(stage: Any, table: Table, layout: StageLayout, version: int) -> 
         if column.since <= version
     }
     rows = min(dataset.shape[0] for dataset in datasets.values())
-    known = {name: np.asarray(dataset[:rows]) for name, dataset in datasets.items()}
+    known = {name: read_rows(dataset, 0, rows) for name, dataset in datasets.items()}
     unknown = {
         column.name: _unknown(column, (rows, *tail(layout, column)))
         for column in table.columns

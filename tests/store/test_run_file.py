@@ -14,12 +14,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from faults import FILE_SIZE_LIMIT, fail_on_call, run_python, start_python
+from faults import FILE_SIZE_LIMIT, corrupt, fail_on_call, run_python, start_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import LAYOUTS, TEXTS, layout, make_run_file, rows
 
-from engine.errors import StoreError
+from engine.errors import DamagedFileError, StoreError
 from engine.events import StageLayout
 from engine.store import run_file
 from engine.store.run_file import RunFile
@@ -302,7 +302,9 @@ def test_that_a_kill_loses_no_flushed_row(tmp_path: Path, seed: int) -> None:
         assert child.stdout.readline() == "created\n"
         time.sleep(random.Random(seed).uniform(0.0, 0.4))
         child.send_signal(signal.SIGKILL)
-        said = child.communicate(timeout=60)[0].split()
+        said = (
+            child.stdout.read().split()
+        )  # not by communicate, which loses what was read ahead of the first line
     flushed = int(said[-1]) if said else 0
     tables = read_tables(path)[1]["pretraining"]
     for name in ("steps", "layers"):
@@ -310,6 +312,28 @@ def test_that_a_kill_loses_no_flushed_row(tmp_path: Path, seed: int) -> None:
         # The child may have flushed ten more rows without coming to say so.
         assert flushed <= count <= flushed + 10
         assert_equal(tables[name], rows("pretraining", name, 0, count))  # type: ignore[arg-type]
+
+
+def test_that_a_chunk_torn_by_a_kill_loses_no_flushed_row(tmp_path: Path) -> None:
+    path, torn = tmp_path / "metrics.h5", tmp_path / "torn.h5"
+    with RunFile.create(path, LAYOUTS, **TEXTS) as file:
+        versions = []
+        for start, stop in ((0, 20), (20, 30)):
+            file.append("pretraining", "steps", rows("pretraining", "steps", start, stop))
+            file.flush()
+            versions.append(path.read_bytes())
+    old, new = versions
+    torn.write_bytes(old)
+    with h5py.File(torn, "r", swmr=True) as content:
+        chunk = content["run/pretraining/loss/penalty_unweighted"].id.get_chunk_info(0)
+    expected = rows("pretraining", "steps", 0, 20)
+    for written in (4, 100, chunk.size - 8):
+        end = chunk.byte_offset + written
+        torn.write_bytes(old[: chunk.byte_offset] + new[chunk.byte_offset : end] + old[end:])
+        assert_equal(read_tables(torn)[1]["pretraining"]["steps"], expected)
+    corrupt(torn, chunk.byte_offset + 40, bits=1)
+    with pytest.raises(DamagedFileError):
+        read_tables(torn)
 
 
 FULL_DISK = (
