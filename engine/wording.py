@@ -37,10 +37,12 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration as people say it: "48 s", "3 min 05 s", "2 h 10 min"."""
+    """A duration as people say it: "48 s", "3 min 05 s", "2 h 10 min", "3 days 4 h"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} days {whole % 86400 // 3600} h"

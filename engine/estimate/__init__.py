@@ -63,6 +63,10 @@ BUDGET, LONGEST = 40.0, 16.0
 STEP_SECONDS, ATTACK_SECONDS = 1.0, 0.5
 #: Looks and optimiser steps of a probe at least; images of either at least, and of a look at most; share of the time for looks.
 LOOKS, FEWEST_STEPS, FEWEST, MOST_WATCHED, LOOKING = 3, 2.5, 4, 64, 0.3
+#: Seconds of a pass beyond which bounds are not looked at: they would take longer than all else.
+SLOW_PASS = 0.03
+#: Runs that a doubt names.
+NAMED = 3
 #: Passes per image that the search for warnings takes where nothing is wrong (`engine.evaluation.warnings`).
 EXAMINATION = 30
 #: Images attacked together where the run will find out what is fastest.
@@ -118,7 +122,7 @@ def estimate_study(
     disk_free = disk_free_at(workspace)
     answer = StudyEstimated(
         tuple(found), str(device), time.perf_counter() - began, estimator.free.get(device), disk_free,
-        tuple(dict.fromkeys(estimator.doubts)), tuple(dict.fromkeys(estimator.warnings)),
+        estimator.all_doubts(), tuple(dict.fromkeys(estimator.warnings)),
     )  # fmt: skip
     if answer.disk > disk_free:
         more = size(answer.disk - disk_free)
@@ -181,6 +185,9 @@ class _Estimator:
         self._waiting: set[Hashable] = set()
         self._known: dict[Hashable, object] = {}
         self._several_seeds = False
+        # Names of runs of which steps were not timed, or not as large as they are.
+        self._reckoned: list[str] = []
+        self._timed_with_fewer: list[str] = []
         if beside_run:
             self.doubts.append(
                 "A run computes now, so only single passes were timed beside it, on the CPU: the times may be far off."
@@ -191,6 +198,17 @@ class _Estimator:
         self._several_seeds = len({run.config.seed for run in runs}) > 1
         for run in runs:
             self._waiting |= {_key(run.config, stage) for stage in run.config.stages}
+
+    def all_doubts(self) -> tuple[str, ...]:
+        """What makes the figures less sure, each thing once."""
+        found = [*self.doubts]
+        if self._reckoned:
+            found.append(
+                f"Too slow to be timed here, so reckoned from single passes: {_named(self._reckoned)}."
+            )
+        if self._timed_with_fewer:
+            found.append(f"Timed with fewer images than a step has: {_named(self._timed_with_fewer)}.")
+        return tuple(dict.fromkeys(found))
 
     def run(self, planned: Planned) -> RunEstimate:
         """What one run will take."""
@@ -312,14 +330,10 @@ class _Estimator:
                     batch //= 2
                     continue
                 if batch < training.batch_size:
-                    self.doubts.append(
-                        f"A step of {config.name} was timed with {batch} of its {training.batch_size} images."
-                    )
+                    self._timed_with_fewer.append(config.name)
                 return pace
             if not self._beside_run:
-                self.doubts.append(
-                    f"Steps of {config.name} take too long to be timed here; its figures follow from single passes."
-                )
+                self._reckoned.append(config.name)
             return probe.reckoned(a_step * training.batch_size, a_look)
 
         return self._once(key, look)
@@ -400,15 +414,18 @@ class _Estimator:
         return self._once(("pass", model, image_size, device, torch.get_num_threads()), look)
 
     def _bounds(self, model: ModelConfig, images: Images, *, device: torch.device) -> tuple[float, float]:
+        """Seconds of Lipschitz bounds before the first step and after the last."""
+        if self._pass(model, images.classes, images.size, device) > SLOW_PASS:
+            self.doubts.append("Lipschitz bounds of a network this slow are not in the time.")
+            return 0.0, 0.0
+
         def look() -> tuple[float, float]:
             network = build_model(model, images.classes, generator("cpu", "estimate", "network"))
             place_on(network, device)
-            allowed = (
-                0.5
-                if self._beside_run
-                else min(LONGEST, max(0.5, (self._deadline - time.perf_counter()) / 4))
+            allowed = max(0.5, (self._deadline - time.perf_counter()) / 4)
+            return bounds_seconds(
+                network, images.size, device=device, control=self._control, seconds=min(LONGEST, allowed)
             )
-            return bounds_seconds(network, images.size, device=device, control=self._control, seconds=allowed)
 
         return self._once(("bounds", model, images.size, device, torch.get_num_threads()), look)
 
@@ -524,3 +541,10 @@ def _kind(attack: Attack) -> Hashable:
 def _round(batch_size: int) -> int:
     """A batch size as people write them."""
     return batch_size // 8 * 8 if batch_size >= 16 else batch_size
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first few of some runs, and how many more there are."""
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
+    return ", ".join(f"“{name}”" for name in distinct[:NAMED]) + more

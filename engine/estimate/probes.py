@@ -110,9 +110,7 @@ def seconds_per_pass(network: nn.Module, size: int, device: torch.device, contro
         return (time.perf_counter() - began) / (2 * count)
 
     first = gradient(FEW)
-    if first * 2 * FEW > 1.0:
-        return first
-    second = gradient(FEW)
+    second = min(first, gradient(FEW))
     if second * 2 * FEW > QUICK:
         return second
     try:

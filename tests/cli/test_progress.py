@@ -69,7 +69,8 @@ def test_that_bars_show_names_with_brackets_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7260, "2 h 01 min")]
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7260, "2 h 01 min"),
+     (200_000, "2 days 7 h")]
 )  # fmt: skip
 def test_that_durations_are_said_as_people_do(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -146,7 +146,7 @@ def test_that_what_does_not_fit_is_halved_and_reckoned(
     monkeypatch.setattr(memory, "free", lambda device: 100_000)
     found = told(pretraining())
     assert timed == [("pretraining", 6)]
-    assert found.doubts == ("A step of chain was timed with 6 of its 26 images.",)
+    assert found.doubts == ("Timed with fewer images than a step has: “chain”.",)
     (run,) = found.runs
     assert run.seconds == pytest.approx(6 * 2.0 * 26 / 6 + 3 * 12.8, abs=1)
     assert run.memory == 1000 + 79_872 + round(4000 / 6 * 26)
@@ -166,7 +166,7 @@ def test_that_a_step_that_is_too_slow_follows_from_passes(
         3 + 2 * 3 + 2 * 3
     )  # update, attack, and twice forward and backward for the clean and the attacked feature
     (doubt,) = found.doubts
-    assert doubt == "Steps of chain take too long to be timed here; its figures follow from single passes."
+    assert doubt == "Too slow to be timed here, so reckoned from single passes: “chain”."
     assert found.seconds > 6 * 26 * 9 and found.seconds < 6 * 26 * passes + 3 * 26 * 20 + 64 * 3 * 20
     assert found.runs[0].memory is None and found.runs[0].disk > 0
 
