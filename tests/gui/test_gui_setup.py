@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QKeyEvent
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QDropEvent, QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QInputDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
@@ -18,10 +18,14 @@ from cartl_gui.forms.field_menu import FieldMenu
 from cartl_gui.forms.fields import FieldRow
 from cartl_gui.forms.preset_bar import OWN
 from cartl_gui.forms.setup_panel import SetupPanel
+from cartl_gui.main_window import MainWindow
 from cartl_gui.own_presets import KEPT, OwnPresets, RecentValues
-from engine.api import preset_texts
-from engine.config import RunConfig, StudyDraft, parse_study
-from tests.gui.gui_helpers import answer, row
+from cartl_gui.settings import WindowSettings
+from cartl_gui.theme import Theme
+from engine.api import Session, preset_texts
+from engine.config import RunConfig, StudyConfig, StudyDraft, parse_study
+from tests.gui.controls import activate
+from tests.gui.gui_helpers import answer, end, press, row
 
 TEXTS = preset_texts()
 PRESETS = {name: parse_study(TEXTS[name]) for name in ("demo", "claims")}
@@ -552,3 +556,73 @@ def test_that_the_context_menu_of_a_choice_lets_several_be_typed(panel: SetupPan
     qtbot.keyClicks(line(field), "full")
     assert panel.grid.texts()["finetuning.method"] == "neft, full"
     panel.hide()
+
+
+def test_that_what_does_not_fit_is_told_although_something_cannot_be_used(panel: SetupPanel) -> None:
+    row(panel.form, "pretraining.epochs").set_value("many")
+    row(panel.form, "finetuning.num_finetuned_blocks").set_value("9")
+    assert row(panel.form, "pretraining.epochs").problem.startswith("Expected a whole number")
+    assert row(panel.form, "finetuning.num_finetuned_blocks").problem.startswith("WRN-10-1 has 5 blocks")
+    assert panel._status.text() == "2 settings need mending"
+
+
+# the whole window, on the real engine -------------------------------------------------------------------
+SMALL = """
+title = "small"
+[[runs]]
+name = "source"
+model = { depth = 10 }
+source = { name = "letters", image_size = 8, train_size = 52, test_size = 26 }
+pretraining = { method = "natural", epochs = 1 }
+machine = { device = "cpu", threads = 1 }
+inspection = { probe_size = 4, bounds = false }
+"""
+
+
+def test_that_a_sweep_is_set_up_run_and_used_again(
+    qtbot: QtBot, settings: WindowSettings, themes: Theme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARTL_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_args, **_kwargs: ("Small, two seeds", True))
+    session = Session(tmp_path / "workspace")
+    window = MainWindow(session, {"demo": parse_study(SMALL)}, settings, themes, preset_texts={"demo": SMALL})
+    window.resize(1280, 800)
+    window.show()
+    window.start()
+    activate(window)
+    panel = window.setup
+    panel.set_preset("demo")
+    window.show_form()
+    type_text(qtbot, row(panel.form, "seed"), "0, 1")
+    press(window, "copy_form_command")
+    words = shlex.split(QGuiApplication.clipboard().text())
+    assert words[1:] == ["run", "demo", "--sweep", "seed=0, 1", "--workspace", str(session.workspace)]
+    press(window, "undo_settings")
+    assert amount(panel) == 1
+    assert window.commands.actions["redo_settings"].isEnabled()
+    press(window, "redo_settings")
+    assert amount(panel) == 2
+    press(window, "save_preset")
+    assert (tmp_path / "config" / "presets" / "Small, two seeds.toml").is_file()
+    press(window, "find_setting")
+    assert panel.parts.search.hasFocus()
+    panel.run_button.click()
+    qtbot.waitUntil(
+        lambda: [info.state for info in window.bridge.runs.values()] == ["finished"] * 2, timeout=60_000
+    )
+    assert sorted(info.config.seed for info in window.bridge.runs.values()) == [0, 1]
+    panel.new_experiment()
+    before = panel.text()
+    second = next(info for info in window.bridge.runs.values() if info.config.seed == 1)
+    mime = window.runs.model.mimeData([window.runs.model.index(window.runs.model.row_of(second.id), 0)])
+    panel.dropEvent(
+        QDropEvent(
+            QPointF(5, 5), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )  # fmt: skip
+    assert panel.parts.bar.text.text() == f"Settings of {second.title}."
+    assert panel.study() == StudyConfig(title="small", runs=[second.config])
+    panel.parts.bar.undo_button.click()
+    assert panel.text() == before
+    end(qtbot, window)
