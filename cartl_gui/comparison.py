@@ -191,27 +191,35 @@ def course_of(
     return Course(spread_of(places, "each")[0], *spread_of(values, spread))
 
 
+def row_at(
+    data: RunData, stage: StageName, table: TableName, column: str, moment: tuple[float, TimeAxis] | None
+) -> int | None:
+    """The row of the measurement next to a moment of a time axis, or the newest for None.
+
+    None if there is no such column, or the run had ended before the moment.
+    """
+    rows = data.columns(stage, table)
+    if column not in rows:
+        return None
+    epoch = rows["epoch"]
+    if moment is None:
+        return len(epoch) - 1
+    at = Timeline.of(data, stage).epoch_at(*moment)
+    if not np.isfinite(at) or at > epoch[-1] + max(1.0, float(epoch[-1] - epoch[-2:][0])):
+        return None
+    return int(np.argmin(np.abs(epoch - at)))
+
+
 def profile_of(
     members: Sequence[RunData], stage: StageName, table: TableName, column: str, moment: tuple[float, TimeAxis] | None,
     spread: Spread,
 ) -> Course:  # fmt: skip
-    """One column of each block [N], as last measured, or next to a moment of a time axis; blocks count from 1.
-
-    A run that had ended before the moment, or had not begun, is no part of it.
-    """
+    """One column of each block [N], as last measured, or next to a moment; blocks count from 1."""
     found = []
     for data in members:
-        rows = data.columns(stage, table)
-        if column not in rows:
-            continue
-        epoch, values = rows["epoch"].astype(float), rows[column].astype(float)
-        row = len(epoch) - 1
-        if moment is not None:
-            at = Timeline.of(data, stage).epoch_at(*moment)
-            if not np.isfinite(at) or at > epoch[-1] + max(1.0, float(epoch[-1] - epoch[-2:][0])):
-                continue
-            row = int(np.argmin(np.abs(epoch - at)))
-        found.append(values[row])
+        row = row_at(data, stage, table, column, moment)
+        if row is not None:
+            found.append(data.columns(stage, table)[column][row].astype(float))
     if not found:
         return NO_COURSE
     size = max(map(len, found))

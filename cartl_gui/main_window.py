@@ -15,19 +15,21 @@ from cartl_gui import program, theme, words
 from cartl_gui.attention import Attention
 from cartl_gui.closing import Closer
 from cartl_gui.commands import CommandSet, Situation, is_attackable
+from cartl_gui.comparing import Comparing
 from cartl_gui.dialogs.problem import ProblemDialog, Trouble
 from cartl_gui.failures import ENGINE_DIED, UNEXPECTED
 from cartl_gui.files import dropped_paths
 from cartl_gui.layout import Pages, Shrinking, WindowLayout, first_size
 from cartl_gui.listed import Listed
 from cartl_gui.notice_bar import Notice, NoticeBar
+from cartl_gui.own_presets import OwnPresets, RecentValues, config_folder
 from cartl_gui.pages.status import StatusLine
 from cartl_gui.pages.welcome import WelcomePage
 from cartl_gui.selection import Selection
 from cartl_gui.settings import WindowSettings
 from cartl_gui.shown import Shown
 from cartl_gui.theme import Theme
-from engine.api import ATTACKING_EXAMPLES, IMPORTING, INSPECTING, RECOGNISING, Session
+from engine.api import ATTACKING_EXAMPLES, ESTIMATING, IMPORTING, INSPECTING, RECOGNISING, Session
 from engine.config import StudyConfig
 from engine.errors import CartlError
 from engine.events import (
@@ -54,6 +56,7 @@ PICTURES = {
     "live": "live",
     "layers": "layers",
     "examples": "examples",
+    "compare": "compare",
     "results": "results",
     "log": "text",
 }
@@ -120,12 +123,14 @@ class MainWindow(QMainWindow):
         self.selection = Selection(self)
         self.live, self.results, self.log = parts.LivePage(), parts.ResultsPage(), parts.LogPage()
         self.layers, self.examples = parts.LayersPage(self.selection), parts.ExamplesPage(self.selection)
+        self.compare = parts.ComparePage()
         #: The pages by the name that their command has, in the order of their tabs.
         self.pages: dict[str, QWidget] = {
             "welcome": self.welcome,
             "live": self.live,
             "layers": self.layers,
             "examples": self.examples,
+            "compare": self.compare,
             "results": self.results,
             "log": self.log,
         }
@@ -134,7 +139,10 @@ class MainWindow(QMainWindow):
                 self.tabs.addTab(page, theme.icon(PICTURES[key]), key.capitalize())
         for study in self.presets.values():
             self.results.know_study(study)
-        self.setup = parts.SetupPanel(self.presets, self._preset_texts)
+        own = config_folder()
+        self.setup = parts.SetupPanel(
+            self.presets, self._preset_texts, own=OwnPresets(own / "presets"), recent=RecentValues(own / "recent.toml")
+        )
         self.runs, self.inspector = parts.RunsPanel(), parts.InspectorPanel()
         self.layout_of_docks = WindowLayout(
             self, {"setup": self.setup, "runs": self.runs, "inspector": self.inspector}
@@ -202,7 +210,7 @@ class MainWindow(QMainWindow):
             page.demo_asked.connect(self.start_demo)
         for page in self.shown.pages:
             page.export_requested.connect(do.exports.export_plot)
-        self.live.attack.follow(self.selection)
+        self.live.follow_selection(self.selection)
         self.layers.inspect_asked.connect(do.layers.inspect_shown)
         self.layers.cancel_asked.connect(self.session.cancel_inspection)
         self.layers.table_export_asked.connect(do.layers.export_layer_table)
@@ -226,9 +234,14 @@ class MainWindow(QMainWindow):
         self.setup.open_asked.connect(do.settings.open)
         self.setup.save_asked.connect(do.settings.save)
         self.setup.changed.connect(self._update_commands)
+        self.setup.runs_dropped.connect(do.settings.use_settings_of)
+        self.setup.estimate.estimate_asked.connect(do.settings.estimate)
+        self.setup.estimate.cancel_asked.connect(self.session.cancel_estimate)
+        bridge.study_estimated.connect(self.setup.estimate.show_estimate)
         self.inspector.export_asked.connect(do.exports.export_weights)
         self.log.unread_changed.connect(self._mark_log)
         self.commands.keys_changed.connect(self._keys_changed)
+        self.comparing = Comparing(self)
         self.listed = Listed(self)
         self.listed.changed.connect(self._update_commands)
         self.listed.runs_left.connect(self._runs_known)
@@ -367,6 +380,7 @@ class MainWindow(QMainWindow):
         self.setup.set_earlier_runs(runs)
         self.results.show_runs(runs, study)
         self.shown.offer_comparisons()
+        self.comparing.know_runs()
 
     def _run_changed(self, info: RunInfo) -> None:
         before = self.runs.model.state_of(info.id)
@@ -414,6 +428,8 @@ class MainWindow(QMainWindow):
             self.complain(event.message, advice, details=event.details)
         elif event.request == ATTACKING_EXAMPLES:
             self.examples.attack_failed(event.message)
+        elif event.request == ESTIMATING:
+            self.setup.estimate.show_failure(event.message)
         elif event.request == ENGINE_DIED:
             self.notices.tell(
                 Notice(event.message, "error", "Save and close", self.close_at_once, lasting=True)
@@ -480,6 +496,8 @@ class MainWindow(QMainWindow):
             Situation(
                 can_write=not self._read_only,
                 study_is_valid=self.setup.study() is not None,
+                can_undo_settings=self.setup.history.stack.canUndo(),
+                can_redo_settings=self.setup.history.stack.canRedo(),
                 running="running" in states,
                 queued="created" in states,
                 paused=self._paused,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from cartl_gui.main_window import MainWindow
     from cartl_gui.plots.base import PlotPanel
     from cartl_gui.run_data import RunData
+    from cartl_gui.timeline import TimeAxis
 
 #: Milliseconds between two plots drawn; four of them and a pause make about eight pictures a second.
 REDRAW_MS = 25
@@ -32,6 +34,8 @@ class Shown(QObject):
         self._live, self._layers, self._examples = window.live, window.layers, window.examples
         #: The pages that draw the run that is shown.
         self.pages = (self._live, self._layers, self._examples)
+        #: All pages that draw plot by plot.
+        self.drawing = (*self.pages, window.compare)
         self._compared = ""
         self._dirty = True
         self._asked: set[str] = set()
@@ -44,6 +48,11 @@ class Shown(QObject):
         self._bridge.run_opened.connect(self.data_changed)
         for page in self.pages:
             page.stage_chosen.connect(self._stage_chosen)
+        #: The pages with plots over time.
+        self._timed = (self._live, self._layers, window.compare)
+        for timed in self._timed:
+            timed.set_time_axis(window.settings.time_axis)
+            timed.time_axis_chosen.connect(self._time_axis_chosen)
         for asking in (self._layers.live_asked, self._examples.live_asked):
             asking.connect(self._show_live)
         self._layers.back_asked.connect(self._show_selected)
@@ -65,7 +74,7 @@ class Shown(QObject):
         self._layers.show_run(data)
         self._examples.show_run(data, self._live.stage)
         self._window.inspector.show_run(data)
-        self._dirty = True
+        self.begin()
         self.offer_comparisons()
         self.changed.emit()
 
@@ -92,7 +101,7 @@ class Shown(QObject):
         page = self._window.tabs.currentWidget()
         if page is self._window.results:
             return None if self._window.results.plot.is_empty() else self._window.results.plot
-        return next((plots.current_panel() for plots in self.pages if plots is page), None)
+        return next((plots.current_panel() for plots in self.drawing if plots is page), None)
 
     def offer_comparisons(self) -> None:
         """Tell the layers page what there is to compare with: other runs, and networks that were analysed."""
@@ -103,12 +112,12 @@ class Shown(QObject):
             if data is not shown
         ]
         infos = [info for info in self._bridge.runs.values() if info.state != "created"]
-        titles = [info.title for info in infos]
+        titles = Counter(info.title for info in infos)
         runs = [
             (
                 info.id,
                 info.title
-                if titles.count(info.title) == 1
+                if titles[info.title] == 1
                 else f"{info.title}, seed {info.config.seed} ({info.id})",
             )
             for info in infos
@@ -120,7 +129,8 @@ class Shown(QObject):
     def begin(self) -> None:
         """Draw the page that is open anew, one plot after the other."""
         self._dirty = True
-        self._timer.start()
+        if not self._window.closer.begun:
+            self._timer.start()
 
     def stop(self) -> None:
         """Draw nothing any more."""
@@ -129,7 +139,7 @@ class Shown(QObject):
     def redraw(self) -> None:
         """Draw one plot that changed and is visible; rest when nothing runs."""
         page = self._window.tabs.currentWidget()
-        plots = next((plotting for plotting in self.pages if plotting is page), None)
+        plots = next((plotting for plotting in self.drawing if plotting is page), None)
         if plots is not None and plots.draw_next():
             if plots.all_drawn():
                 self.changed.emit()
@@ -179,7 +189,14 @@ class Shown(QObject):
             if page is not self.sender():
                 page.show_stage(stage)
         self._examples.show_run(self._examples.data, stage)
+        self.begin()
         self.changed.emit()
+
+    def _time_axis_chosen(self, axis: TimeAxis) -> None:
+        """Let the plots of all pages run over what was chosen on one of them."""
+        self._window.settings.time_axis = axis
+        for page in self._timed:
+            page.set_time_axis(axis)
 
     def _show_selected(self) -> None:
         """Show the selected run again instead of what was analysed."""

@@ -79,6 +79,7 @@ class ComparePage(QWidget):
         self.lines: list[Line] = []
         self._entries: list[LegendEntry] = []
         self._pointed: ComparedPlot | None = None
+        self._made_of: object = None
         self._evaluations: tuple[Evaluation, ...] = ()
         self.grid = PlotGrid(
             ((ComparedAccuracy, ComparedDistance), (ComparedLoss, ComparedNorms)), (230, 150)
@@ -311,15 +312,15 @@ class ComparePage(QWidget):
             widget.setVisible(bool(drawn))
         for widget in (self.colour_by, self.time_choice):
             widget.setVisible(bool(drawn) and training)
+        for run_id in drawn if self.isVisible() else ():
+            if run_id not in self._data and run_id not in self._asked:
+                self._asked.add(run_id)
+                self.run_needed.emit(run_id)
         self._write_head(training=training)
         if not drawn:
             self._show_empty()
         if not self.isVisible():
             return
-        for run_id in drawn:
-            if run_id not in self._data and run_id not in self._asked:
-                self._asked.add(run_id)
-                self.run_needed.emit(run_id)
         if drawn and training:
             self._make_lines()
             self.grid.begin(self._draw)
@@ -390,7 +391,11 @@ class ComparePage(QWidget):
 
     def _make_lines(self) -> None:
         runs = self._runs()
+        shown = [(run.id, run.title, run.parent, run.config) for run in runs]
+        if (shown, self._spread(), self.colour_by.currentData()) == self._made_of:
+            return
         self._offer_colours()
+        self._made_of = shown, self._spread(), self.colour_by.currentData()
         self.lines = lines_of(runs, self._known, self._spread(), self.colour_by.currentData())
         while len(self._entries) < len(self.lines):
             entry = LegendEntry("", self.lines[len(self._entries)].style)
@@ -403,7 +408,6 @@ class ComparePage(QWidget):
                 line = self.lines[number]
                 entry.rename(line.name, f"{line.name}: {line.about()}")
                 entry.restyle(line.style)
-        for entry in self._entries:
             entry.recolour(theme.scheme())
 
     def _offer_colours(self) -> None:
@@ -530,4 +534,5 @@ class ComparePage(QWidget):
         """Draw the samples of lines in the colours of a new theme."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_picture"):
+            self._made_of = None
             self.begin_refresh()

@@ -17,6 +17,7 @@ from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.loss import LossPlot
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.run_data import RunData
+from cartl_gui.selection import Selection
 from cartl_gui.timeline import TimeAxis
 from cartl_gui.widgets import WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
@@ -37,13 +38,11 @@ class LivePage(QWidget):
         self._picked = False
         self._waiting: list[PlotPanel] = []
         self.grid = PlotGrid(((AccuracyPlot, DistancePlot), (LossPlot, SpectralPlot)))
-        self.attack = AttackPage()
+        self._attack: AttackPage | None = None
+        self._selection: Selection | None = None
         self._build()
         self.grid.export_requested.connect(self.export_requested)
         self.grid.arranged.connect(self.refresh)
-        for panel in self.attack.panels():
-            panel.export_requested.connect(self.export_requested)
-            panel.maximise_toggled.connect(self._maximise)
         self.show_run(None)
 
     @property
@@ -65,6 +64,25 @@ class LivePage(QWidget):
     def spectral(self) -> SpectralPlot:
         """The bars of spectral norms."""
         return self.grid.slots[3].panel  # type: ignore[return-value]
+
+    @property
+    def attack(self) -> AttackPage:
+        """The figures of an attack, made when they are first needed."""
+        if self._attack is None:
+            self._attack = AttackPage()
+            if self._selection is not None:
+                self._attack.follow(self._selection)
+            for panel in self._attack.panels():
+                panel.export_requested.connect(self.export_requested)
+                panel.maximise_toggled.connect(self._maximise)
+            self.stack.addWidget(self._attack)
+        return self._attack
+
+    def follow_selection(self, selection: Selection) -> None:
+        """Tell of the image that the window has selected how its attack went."""
+        self._selection = selection
+        if self._attack is not None:
+            self._attack.follow(selection)
 
     def _build(self) -> None:
         self.time_choice = TimeChoice()
@@ -93,7 +111,7 @@ class LivePage(QWidget):
         column.addWidget(self.demo_button, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
         self.stack = QStackedWidget()
-        for page in (empty, self.grid, self.attack):
+        for page in (empty, self.grid):
             self.stack.addWidget(page)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
@@ -176,18 +194,22 @@ class LivePage(QWidget):
             button.setChecked(stage == self.stage)
         attacking = self.stage == "attack"
         self.time_choice.setVisible(not attacking)
-        self.stack.setCurrentIndex(2 if attacking else 1)
+        if not self.isVisible():
+            return
+        self.stack.setCurrentWidget(self.attack if attacking else self.grid)
         if attacking:
             self.attack.show_run(data)
             self._waiting = list(self.attack.panels())
-        elif self.isVisible():
+        else:
             self.grid.begin(self._draw)
 
     def panels(self) -> tuple[PlotPanel, ...]:
         """The plots of the stage that is shown, as far as they were drawn before."""
         if self.data is None:
             return ()
-        return self.attack.panels() if self.stage == "attack" else self.grid.panels()
+        if self.stage != "attack":
+            return self.grid.panels()
+        return self._attack.panels() if self._attack is not None else ()
 
     def current_panel(self) -> PlotPanel | None:
         """The plot to export: the enlarged one, that under the focus, or the first that shows something."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.pages.compare import ComparePanel
+from cartl_gui.pages.plot_grid import arrangement
 from cartl_gui.pages.results_table import CELL_HEADERS, RUN_HEADERS, ResultsTable, cell_rows, run_rows
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.trade_off import TradeOffPlot
@@ -246,6 +247,10 @@ class ResultsPage(QWidget):
         if self.runs_button.isChecked():
             return runs_csv(self.results)
         return cells_csv(self.results, source_of(self.study.currentText(), self.results).command)
+
+    def layout_of_panels(self) -> list[tuple[PlotPanel, QRectF]]:
+        """The plot, for a figure of the whole page."""
+        return arrangement([self.plot], self)
 
     # inside ---------------------------------------------------------------------------------------------
     def _tell_progress(self) -> None:

@@ -11,14 +11,14 @@ import pyqtgraph as pg
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QComboBox, QGraphicsPathItem, QWidget
 
-from cartl_gui.comparison import BANDS, NO_COURSE, Course, Line, Spread, course_of, profile_of
+from cartl_gui.comparison import BANDS, NO_COURSE, Course, Line, Spread, course_of, profile_of, row_at
 from cartl_gui.plots.area import area_between
 from cartl_gui.plots.base import PlotPanel, Series, nice_top
 from cartl_gui.plots.layer_panel import numbers, scaled
 from cartl_gui.plots.marks import Band, Mark, lines_of
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
-from cartl_gui.timeline import COLUMN_TITLES, Timeline, tell
+from cartl_gui.timeline import COLUMN_TITLES, TimeAxis, Timeline, tell
 from cartl_gui.widgets import QuietCombo
 from cartl_gui.words import number, readable
 from engine.config import StageName
@@ -29,6 +29,8 @@ _AS_TITLE = (
     "QComboBox { border: 1px solid transparent; font-weight: 600; padding: 1px 2px; background: transparent; }"
     "QComboBox:hover { border: 1px solid palette(mid); } QComboBox:focus { border: 1px solid palette(highlight); }"
 )
+#: What a plot over blocks shows while nothing is pointed at.
+NEWEST = "newest"
 #: Opacity of bands.
 _FAINT = 42
 
@@ -159,7 +161,7 @@ class ComparedPlot(PlotPanel):
         overlay = self._overlay
         tables: tuple[TableName, ...] = (self.measured.table, "epochs")
         known = tuple((id(data), data.version_of(overlay.stage, tables)) for data in overlay.members(line))
-        return known, self.measured, overlay.stage, overlay.spread, self.time_axis, self.moment()
+        return known, self.measured, overlay.stage, overlay.spread, self.place_stamp(overlay.members(line))
 
     def _draw_line(self, number: int, line: Line | None) -> None:
         course = self.course_of(self._overlay.members(line)) if line is not None else NO_COURSE
@@ -183,9 +185,9 @@ class ComparedPlot(PlotPanel):
     def name_place(self) -> None:
         """Write below the x axis."""
 
-    def moment(self) -> object:
-        """What else decides about what is drawn."""
-        return None
+    def place_stamp(self, _members: Sequence[RunData]) -> object:
+        """What changes with the places along the x axis, or with the moment that is shown."""
+        return self.time_axis
 
     def when(self) -> str:
         """The moment that is shown, in words, where there is one."""
@@ -200,7 +202,8 @@ class ComparedPlot(PlotPanel):
     def _write_note(self) -> None:
         """The page's list of lines tells what the bands say."""
         smoothed = f"smoothed {number(self.smoothing)}" if self.smoothing else ""
-        self.write_note(", ".join(filter(None, (smoothed, self.when(), self.gaps()))))
+        when = self.when()
+        self.write_note(", ".join(filter(None, (smoothed, when if when != NEWEST else "", self.gaps()))))
 
     def show_same(self, other: PlotPanel) -> None:
         """Show what another plot of this kind shows."""
@@ -373,25 +376,37 @@ class ComparedBlocks(ComparedPlot):
         self._moment: float | None = None
         super().__init__("block", parent)
 
-    def moment(self) -> object:
+    def moment(self) -> tuple[float, TimeAxis] | None:
         """The moment that is shown; None is the newest measurement."""
-        return self._moment
+        return None if self._moment is None else (self._moment, self.time_axis)
+
+    def place_stamp(self, members: Sequence[RunData]) -> object:
+        """The measurements that are next to the moment."""
+        stage, measured = self._overlay.stage, self.measured
+        return [row_at(data, stage, measured.table, measured.column, self.moment()) for data in members]
 
     def course_of(self, members: Sequence[RunData]) -> Course:
         """Values over blocks."""
         overlay, measured = self._overlay, self.measured
-        moment = None if self._moment is None else (self._moment, self.time_axis)
-        return profile_of(members, overlay.stage, measured.table, measured.column, moment, overlay.spread)
+        return profile_of(
+            members, overlay.stage, measured.table, measured.column, self.moment(), overlay.spread
+        )
 
     def show_moment(self, position: float | None) -> None:
         """Show what was measured at a moment that is pointed at in a plot over time; None is the newest."""
-        if position != self._moment:
-            self._moment = position
-            self.show_overlay(self._overlay)
+        if position == self._moment:
+            return
+        self._moment = position
+        for place, line in enumerate(self._overlay.lines):
+            stamp = self._stamp(line)
+            if stamp != self._stamps[place]:
+                self._stamps[place] = stamp
+                self._draw_line(place, line)
+        self._after_draw()
 
     def when(self) -> str:
         """The moment that is shown, in words."""
-        return "newest" if self._moment is None else f"at {tell(self._moment, self.time_axis)}"
+        return NEWEST if self._moment is None else tell(self._moment, self.time_axis)
 
     def describe(self, position: float, _height: float) -> str:
         """The block pointed at, with its name where all runs call it the same."""
@@ -432,9 +447,7 @@ class ComparedDistance(ComparedBlocks):
 
     choices = (
         Measured("Feature distance", "distance, normalised L2", "layers", "distance"),
-        Measured(
-            "Relative", "Relative distance", "distance, relative L2", "layers", "relative_distance"
-        ),
+        Measured("Relative", "Relative distance", "distance, relative L2", "layers", "relative_distance"),
     )
     empty_text = "How far features of the runs drift in each block appears here after their first epoch."
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyqtgraph as pg
 
 from cartl_gui.plots.legend import LegendEntry
-from cartl_gui.plots.smoothing import smooth
+from cartl_gui.plots.smoothing import Smoother
 from cartl_gui.plots.style import CurveStyle, pen_of
 from cartl_gui.run_data import MAX_POINTS, decimate
 from cartl_gui.theme import Scheme
@@ -39,6 +39,7 @@ class Curve:
         self.x = self.y = self.averaged = _NOTHING
         self.log = False
         self.smoothing = 0.0
+        self._smoother = Smoother(0.0)
         self._plot = plot
         # The smallest and largest value in each of many short ranges, of all that was measured and of its average.
         self._thin_raw = self._thin = (_NOTHING, _NOTHING)
@@ -67,7 +68,7 @@ class Curve:
     def set_smoothing(self, weight: float) -> None:
         """Show the moving average of this weight; 0 shows what was measured alone."""
         if weight != self.smoothing:
-            self.smoothing = weight
+            self.smoothing, self._smoother = weight, Smoother(weight)
             self._average()
             self.draw()
 
@@ -75,7 +76,7 @@ class Curve:
         self._thin_raw = decimate(self.x, self.y)
         self.averaged, self._thin = self.y, self._thin_raw
         if self.smoothing:
-            self.averaged = smooth(self.y, self.smoothing)
+            self.averaged = self._smoother.smooth(self.y)
             self._thin = decimate(self.x, self.averaged)
 
     def restyle(self, style: CurveStyle) -> None:

@@ -16,7 +16,7 @@ from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.legend import Legend, LegendEntry
 from cartl_gui.plots.loss import LossPlot
-from cartl_gui.plots.smoothing import smooth
+from cartl_gui.plots.smoothing import Smoother, smooth
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.plots.style import CurveStyle
 from cartl_gui.run_data import MAX_POINTS, RunData
@@ -85,6 +85,19 @@ def test_that_smoothing_keeps_a_constant_and_starts_without_bias() -> None:
     assert smooth(np.array([4.0, 0.0]), 0.5) == pytest.approx([4.0, 4 / 3])
     assert np.isnan(smooth(np.array([math.nan, math.nan]), 0.5)).all()
     assert len(smooth(np.empty(0), 0.5)) == 0
+
+
+def test_that_a_curve_that_grows_is_smoothed_as_if_it_came_at_once_and_one_measured_again_anew() -> None:
+    values = np.random.default_rng(1).normal(3, 1, 40_000)
+    values[20_000:20_100] = math.nan
+    smoother, whole = Smoother(0.97), smooth(values, 0.97)
+    for length in (0, 3, 3, 200, 17_000, 20_050, 40_000):
+        assert smoother.smooth(values[:length]) == pytest.approx(whole[:length], nan_ok=True)
+    assert whole[-200:] == pytest.approx(smoothed_by_hand(list(values[-3000:]), 0.97)[-200:])
+    again = values.copy()
+    again[39_900:] += 1.0
+    assert smoother.smooth(again) == pytest.approx(smooth(again, 0.97), nan_ok=True)
+    assert smoother.smooth(again[:10]) == pytest.approx(smooth(again[:10], 0.97))
 
 
 @pytest.mark.parametrize("weight", [1.0, -0.1, math.nan])

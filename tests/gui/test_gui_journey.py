@@ -145,7 +145,20 @@ def test_that_a_study_is_run_watched_exported_and_opened_again(
     qtbot.waitUntil(lambda: len(again.bridge.runs) == 3, timeout=10_000)
     taken = next(run for run in again.bridge.runs.values() if run.id not in (source.id, target.id))
     assert (taken.state, taken.config) == ("finished", source.config)
+    compare_with_files(qtbot, again, source.id, taken.id)
     end(qtbot, again)
+
+
+def compare_with_files(qtbot: QtBot, window: MainWindow, first: str, second: str) -> None:
+    """Tick two runs that hold the same numbers, and find them over each other, read from their files."""
+    window.commands.actions["page_compare"].trigger()
+    window.runs.set_shown([first, second], on=True)
+    accuracy = window.compare.grid.slots[0].panel
+    qtbot.waitUntil(lambda: sum(curve.has_values() for curve in accuracy.curves) == 2, timeout=10_000)
+    one, other = (curve.y for curve in accuracy.curves)
+    assert len(one) == 2
+    assert np.array_equal(one, other)
+    assert window.compare._amount.text() == "2 runs"
 
 
 def test_that_a_paused_run_goes_on_and_closing_saves_it(

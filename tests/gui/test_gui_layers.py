@@ -59,9 +59,13 @@ def other(other_record: RunRecord) -> RunData:
 
 
 @pytest.fixture(scope="module")
-def only_page(qapp: QApplication) -> Iterator[LayersPage]:
+def only_page(qapp: QApplication, record: RunRecord) -> Iterator[LayersPage]:
     page = LayersPage(Selection())
     page.resize(860, 500)
+    page.show()
+    page.show_run(data_of(record.run, record))  # Qt keeps a hidden widget for each layout of a plot from its first use on
+    qapp.processEvents()
+    page.hide()
     yield page
     page.deleteLater()
 
@@ -410,7 +414,7 @@ def test_that_gaps_stay_gaps(page: LayersPage, data: RunData) -> None:
     assert np.isnan(page.band.series()["estimate"][1])
     assert page.map.describe(float(broken.columns(STAGE, "bounds")["epoch"][1]), 3).endswith("not measured")
     assert page._warning_text.text() == ""
-    assert len(list(page.band._polygons(page.band.curves[0], page.band.curves[2]))) == 2
+    assert len(page.band._areas[0].path().toSubpathPolygons()) == 2
 
 
 def test_that_a_logarithmic_scale_is_kept_for_each_quantity(page: LayersPage) -> None:
@@ -675,7 +679,7 @@ def opened(window: MainWindow) -> list[str]:
 
 def test_that_pages_and_their_shortcuts_come_in_one_order(window: MainWindow) -> None:
     titles = [window.tabs.tabText(index) for index in range(window.tabs.count())]
-    assert titles == ["Welcome", "Live", "Layers", "Examples", "Results", "Log"]
+    assert titles == ["Welcome", "Live", "Layers", "Examples", "Compare", "Results", "Log"]
     for number, title in enumerate(titles, 1):
         action = window.commands.actions[f"page_{title.lower()}"]
         assert action.shortcut().toString() == f"Ctrl+{number}"

@@ -91,10 +91,10 @@ def test_that_an_enlarged_plot_stands_alone(window: MainWindow, session: Scripte
     session.step(16)
     drain(window)
     window.live.distance.maximise_button.click()
-    assert [panel.isVisible() for panel in window.live.training_panels] == [False, True, False, False]
+    assert [slot.isVisible() for slot in window.live.grid.slots] == [False, True, False, False]
     assert window.live.current_panel() is window.live.distance
     window.live.distance.maximise_button.click()
-    assert all(panel.isVisible() for panel in window.live.training_panels)
+    assert all(slot.isVisible() for slot in window.live.grid.slots)
 
 
 def test_that_the_log_filters_escapes_and_counts_what_is_unread(
