@@ -134,7 +134,8 @@ class RunFolder:
     def info(self) -> RunInfo:
         """The run's line in the list.
 
-        A run that claims to be under way although its process is gone counts as "interrupted". A damaged
+        A run that claims to be under way although its process is gone counts as "interrupted", one that claims to be
+        waiting as "stopped", so that either can be gone on with. A damaged
         status.json gives state "failed" with the reason, a damaged label an empty one, so that the rest of the run
         stays within reach.
 
@@ -155,10 +156,13 @@ class RunFolder:
             )
         state: RunState = status["state"]
         reason = str(status["reason"])
-        started = state == "running" or (state == "created" and status["stage"] is not None)
-        process = ProcessIdentity.from_json(status["process"])
-        if started and (process is None or process.is_gone()):
-            state, reason = "interrupted", "the program ended without closing the run"
+        if state in ("created", "running"):
+            process = ProcessIdentity.from_json(status["process"])
+            if process is None or process.is_gone():
+                if state == "running" or status["stage"] is not None:
+                    state, reason = "interrupted", "the program ended without closing the run"
+                else:
+                    state, reason = "stopped", "it had not begun when the program ended"
         return RunInfo(
             id=self.id,
             name=config.name,

@@ -223,10 +223,10 @@ def killed_window(workspace: Path) -> dict[str, str]:
     shutil.copytree(workspace, left)
     assert session.close()
     (left / "workspace.lock").unlink()
-    status = left / "runs" / ids["a"] / "status.json"
-    gone = json.loads(status.read_text())
-    gone["process"]["start"] = "1"
-    status.write_text(json.dumps(gone))
+    for status in left.glob("runs/*/status.json"):
+        gone = json.loads(status.read_text())
+        gone["process"]["start"] = "1"
+        status.write_text(json.dumps(gone))
     shutil.rmtree(workspace)
     left.rename(workspace)
     del Puppet.wait["a"]
@@ -241,9 +241,13 @@ def test_that_the_queue_of_a_killed_window_is_taken_up_and_held_until_it_is_to_g
     listed = wait_for(session, RunsListed)
     assert {run.name: run.state for run in listed.runs} == {
         "a": "interrupted",
-        "b": "created",
-        "c": "created",
+        "b": "stopped",
+        "c": "stopped",
     }
+    waiting = [wait_for(session, RunChanged).run for _ in range(2)]
+    assert [(run.name, run.state, run.reason) for run in waiting] == [
+        ("c", "created", ""), ("b", "created", "waits for a"),
+    ]  # fmt: skip
     assert wait_for(session, QueueChanged) == QueueChanged(tuple(ids[name] for name in "acb"), paused=True)
     assert wait_for(session, QueueEmpty).paused
     assert Puppet.began == []

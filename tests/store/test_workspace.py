@@ -333,12 +333,15 @@ def test_that_a_run_whose_process_is_gone_is_interrupted(opened: Workspace) -> N
     assert folder.info().state == "paused"
 
 
-def test_that_a_run_never_started_waits_for_ever(opened: Workspace) -> None:
+def test_that_a_run_that_nobody_will_start_counts_as_stopped(opened: Workspace) -> None:
     folder = opened.create_run(config(), "study")
     path = folder.path / "status.json"
     status = json.loads(path.read_text())
     path.write_text(json.dumps({**status, "process": identity(pid=2**22 + 1)}))
-    assert folder.info().state == "created"
+    assert (folder.info().state, folder.info().reason) == (
+        "stopped",
+        "it had not begun when the program ended",
+    )
 
 
 @pytest.mark.parametrize("run_id", ["", "..", "../runs", "nothing-00000000", "/etc", "A", "a/b"])
