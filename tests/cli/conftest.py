@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def cartl(capsys: pytest.CaptureFixture[str]) -> Cartl:
 
 @dataclass(frozen=True)
 class Made:
-    """A workspace in which the tiny study was made."""
+    """A workspace in which the tiny study was made; tests that change it take a copy."""
 
     workspace: Path
     study: Path
@@ -92,3 +93,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         code = main(["run", str(study), "--json", "--workspace", str(workspace)])
     assert code == 0
     return Made(workspace, study, json.loads(out.getvalue())["runs"])
+
+
+@pytest.fixture
+def copied(made: Made, tmp_path: Path) -> Made:
+    """The tiny study in a workspace of its own, which the test may change."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(made.workspace, workspace)
+    return Made(workspace, made.study, made.runs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -52,14 +51,10 @@ def test_that_a_pickle_that_would_run_code_is_refused_and_runs_nothing(cartl: Ca
     assert not canary.exists()
 
 
-def test_that_a_truncated_file_of_tables_is_named_as_damaged(
-    cartl: Cartl, made: Made, tmp_path: Path
-) -> None:
-    workspace = tmp_path / "workspace"
-    shutil.copytree(made.workspace, workspace)
-    (tables,) = workspace.glob("runs/transferred-*/metrics.h5")
+def test_that_a_truncated_file_of_tables_is_named_as_damaged(cartl: Cartl, copied: Made) -> None:
+    (tables,) = copied.workspace.glob("runs/transferred-*/metrics.h5")
     tables.write_bytes(tables.read_bytes()[:5000])
-    answer = cartl("inspect", "transferred", "--workspace", workspace)
+    answer = cartl("inspect", "transferred", "--workspace", copied.workspace)
     one_message(answer, "truncated file")
     assert str(tables) in answer.err
 

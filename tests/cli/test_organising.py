@@ -19,14 +19,6 @@ from engine.store.workspace import Workspace
 from tests.cli.conftest import Cartl, Made
 
 
-@pytest.fixture
-def copied(made: Made, tmp_path: Path) -> Made:
-    """The tiny study in a workspace of its own, which the test may change."""
-    workspace = tmp_path / "workspace"
-    shutil.copytree(made.workspace, workspace)
-    return Made(workspace, made.study, made.runs)
-
-
 def weights(run: dict[str, Any]) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()

@@ -46,35 +46,35 @@ def test_that_a_finished_study_is_kept_by_resume_and_its_table_compares_the_runs
 
 
 def test_that_resume_makes_what_a_study_has_more_than_before(
-    cartl: Cartl, made: Made, tmp_path: Path
+    cartl: Cartl, copied: Made, tmp_path: Path
 ) -> None:
     longer = tmp_path / "longer.toml"
     extra = '\n[[runs]]\nname = "vanilla"\nstart_from = "source"\nfinetuning = { method = "vanilla" }\nattack = {}\n'
-    longer.write_text(made.study.read_text(encoding="utf-8") + extra, encoding="utf-8")
-    answer = cartl("run", longer, "--resume", "--json", "--workspace", made.workspace)
+    longer.write_text(copied.study.read_text(encoding="utf-8") + extra, encoding="utf-8")
+    answer = cartl("run", longer, "--resume", "--json", "--workspace", copied.workspace)
     assert answer.code == 0
-    assert [run["id"] for run in answer.json["runs"][:2]] == [run["id"] for run in made.runs]
-    again = cartl("run", longer, "--resume", "--json", "--workspace", made.workspace)
+    assert [run["id"] for run in answer.json["runs"][:2]] == [run["id"] for run in copied.runs]
+    again = cartl("run", longer, "--resume", "--json", "--workspace", copied.workspace)
     assert [run["id"] for run in again.json["runs"]] == [run["id"] for run in answer.json["runs"]]
 
 
-def test_that_an_attack_inherits_images_and_attack_from_the_run(cartl: Cartl, made: Made) -> None:
+def test_that_an_attack_inherits_images_and_attack_from_the_run(cartl: Cartl, copied: Made) -> None:
     answer = cartl(
-        "attack", "transferred", "--steps", 3, "--restarts", 2, "--json", "--workspace", made.workspace
+        "attack", "transferred", "--steps", 3, "--restarts", 2, "--json", "--workspace", copied.workspace
     )
     assert answer.code == 0
     (run,) = answer.json["runs"]
-    assert run["config"]["start_from"] == made.runs[1]["id"]
+    assert run["config"]["start_from"] == copied.runs[1]["id"]
     assert run["config"]["attack"]["steps"] == 3 and run["config"]["finetuning"] is None
-    assert run["config"]["target"] == made.runs[1]["config"]["target"]
+    assert run["config"]["target"] == copied.runs[1]["config"]["target"]
     assert run["result"]["attack"] == "PGD-3, Linf 8/255, 2 restarts"
-    assert run["result"]["clean_accuracy"] == made.runs[1]["result"]["clean_accuracy"]
+    assert run["result"]["clean_accuracy"] == copied.runs[1]["result"]["clean_accuracy"]
 
-    weights = Path(made.runs[1]["path"]) / "weights" / "finetuning.safetensors"
-    bare = cartl("attack", weights, "--steps", 3, "--restarts", 2, "--json", "--workspace", made.workspace)
+    weights = Path(copied.runs[1]["path"]) / "weights" / "finetuning.safetensors"
+    bare = cartl("attack", weights, "--steps", 3, "--restarts", 2, "--json", "--workspace", copied.workspace)
     assert bare.json["runs"][0]["result"]["clean_accuracy"] == run["result"]["clean_accuracy"]
 
-    listed = cartl("inspect", run["id"], "--workspace", made.workspace)
+    listed = cartl("inspect", run["id"], "--workspace", copied.workspace)
     assert listed.code == 2 and "trained nothing" in listed.err
 
 
