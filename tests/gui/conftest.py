@@ -16,14 +16,29 @@ from PySide6.QtWidgets import QApplication
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import LIGHT, Theme, palette_of, style_sheet
+from tests.gui.command_coverage import RECORD
 from tests.gui.gui_helpers import close, drain
 from tests.gui.scripted_session import ScriptedSession, demo_study
 from tests.gui.watch import Watch
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what sums up all tests come last."""
+    items.sort(
+        key=lambda item: item.name == "test_that_every_command_is_pressed_by_the_tests_that_the_table_names"
+    )
+
+
 @pytest.fixture(scope="session")
 def qapp_args() -> list[str]:
     return ["cartl-gui-tests"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings_are_left_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CARTL_CONFIG", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +59,13 @@ def watch(qapp: QApplication) -> Iterator[Watch]:
     with pytest.MonkeyPatch.context() as patch:
         watch.install(patch)
         yield watch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_are_recorded() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        RECORD.install(patch)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
