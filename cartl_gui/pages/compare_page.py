@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QRectF, Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 from cartl_gui import theme, words
 from cartl_gui.comparison import BANDS, MOST_RUNS, SPREADS, Line, Spread, lines_of, stages_of
 from cartl_gui.models.difference import ABSENT, DifferenceModel, short_titles
+from cartl_gui.pages.empty_page import EmptyPage
 from cartl_gui.pages.plot_grid import PanelSlot, PlotGrid, arrangement, current_of
 from cartl_gui.pages.run_chooser import RunChooser
 from cartl_gui.pages.time_choice import TimeChoice
@@ -86,6 +87,8 @@ class ComparePage(QWidget):
         )
         self.trade_off = PanelSlot(TradeOffPlot, self._trade_off_made)
         self.differences = DifferenceModel(self)
+        self.empty = EmptyPage("compare")
+        self.empty.pressed.connect(self._empty_pressed)
         self._chooser: RunChooser | None = None
         self._build()
         self.grid.export_requested.connect(self.export_requested)
@@ -96,7 +99,7 @@ class ComparePage(QWidget):
     # building ------------------------------------------------------------------------------------------
     def _build(self) -> None:
         self.stack = QStackedWidget()
-        for page in (self._build_empty(), self._build_training(), self._build_outcome()):
+        for page in (self.empty, self._build_training(), self._build_outcome()):
             self.stack.addWidget(page)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
@@ -236,23 +239,6 @@ class ComparePage(QWidget):
         body.setChildrenCollapsible(False)
         return body
 
-    def _build_empty(self) -> QWidget:
-        self._empty_text = WrappedLabel("muted")
-        self._empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.empty_button = QPushButton()
-        self.empty_button.setProperty("main", "true")
-        self.empty_button.clicked.connect(self._empty_pressed)
-        self._picture = QLabel()
-        empty = QWidget()
-        column = QVBoxLayout(empty)
-        column.addStretch(2)
-        column.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addWidget(self._empty_text)
-        column.addSpacing(8)
-        column.addWidget(self.empty_button, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addStretch(3)
-        return empty
-
     def _made(self, panel: PlotPanel) -> None:
         panel.pointed_at.connect(self._pointed_at)
 
@@ -382,12 +368,11 @@ class ComparePage(QWidget):
 
     def _show_empty(self) -> None:
         study = self._suggested[0].study if self._suggested else ""
-        self._empty_text.setText(CHOOSE if self._known else NO_RUNS)
-        self.empty_button.setText(
+        action = (
             f"Compare the runs of “{study}”" if study else "Choose runs…" if self._known else "Try the demo"
         )
+        self.empty.say(CHOOSE if self._known else NO_RUNS, action)
         self.choose_button.setVisible(bool(self._known))
-        self._picture.setPixmap(theme.icon("compare", theme.scheme().neutral).pixmap(QSize(48, 48)))
 
     def _make_lines(self) -> None:
         runs = self._runs()
@@ -533,6 +518,6 @@ class ComparePage(QWidget):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw the samples of lines in the colours of a new theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_picture"):
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "stack"):
             self._made_of = None
             self.begin_refresh()

@@ -8,8 +8,6 @@ from dataclasses import replace
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QStandardItemModel
 from PySide6.QtWidgets import (
-    QButtonGroup,
-    QCheckBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -24,7 +22,9 @@ from PySide6.QtWidgets import (
 from cartl_gui import layers_view as view
 from cartl_gui import theme, words
 from cartl_gui.layers_view import DISTANCE, LIPSCHITZ, QUANTITIES, Quantity, Question, Source
+from cartl_gui.pages.empty_page import EmptyPage
 from cartl_gui.pages.insight_strip import InsightStrip
+from cartl_gui.pages.layer_controls import LayerControls
 from cartl_gui.pages.layers_table import TableCard
 from cartl_gui.pages.plot_grid import arrangement, current_of
 from cartl_gui.pages.run_head import RunHead
@@ -38,7 +38,6 @@ from cartl_gui.plots.layer_panel import LayerPanel
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
 from cartl_gui.timeline import TimeAxis
-from cartl_gui.widgets import QuietCombo, WrappedLabel
 from engine.config import STAGES, StageName
 from engine.events import InspectionProgress
 from engine.insight import Insight, Per, insights
@@ -95,6 +94,13 @@ class LayersPage(QWidget):
         self.table = TableCard()
         self.group = PlotGroup(self.panels_of_page())
         self.strip = InsightStrip()
+        self._controls = controls = LayerControls()
+        self.quantity, self.per_buttons, self.log = controls.quantity, controls.per_buttons, controls.log
+        self.comparison, self.mode = controls.comparison, controls.mode
+        self.inspect_button = controls.inspect_button
+        self.empty = EmptyPage("layers")
+        self.empty.pressed.connect(self._empty_pressed)
+        self._empty_action = ""
         self._build()
         self._connect()
         self._apply_log()
@@ -103,7 +109,7 @@ class LayersPage(QWidget):
     # building ------------------------------------------------------------------------------------------
     def _build(self) -> None:
         self.stack = QStackedWidget()
-        self.stack.addWidget(self._build_empty())
+        self.stack.addWidget(self.empty)
         self.stack.addWidget(self._build_body())
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
@@ -121,56 +127,6 @@ class LayersPage(QWidget):
         self._name, self._state, self._about = head.name, head.state, head.about
         self._stages, self.stage_buttons = head.stages, head.stage_buttons
         return self._head
-
-    def _build_controls(self) -> QWidget:
-        self.quantity = QuietCombo()
-        self.quantity.setAccessibleName("Quantity")
-        self.quantity.setToolTip("What is shown of each layer")
-        self.quantity.setMinimumContentsLength(22)
-        self.quantity.setMaxVisibleItems(len(QUANTITIES))
-        for quantity in QUANTITIES:
-            self.quantity.addItem(quantity.title, quantity.key)
-        self.quantity.view().setMinimumWidth(290)
-        self._pers = QButtonGroup(self)
-        self.per_buttons: dict[Per, QPushButton] = {}
-        for per, text in (("layer", "Layers"), ("block", "Blocks")):
-            button = self.per_buttons[per] = QPushButton(text)
-            button.setCheckable(True)
-            button.setProperty("per", per)
-            button.setAccessibleName(f"Per {per}")
-            self._pers.addButton(button)
-        self.log = QCheckBox("Log")
-        self.log.setToolTip("Logarithmic scale of the map and the curve")
-        self.log.setAccessibleName("Logarithmic scale")
-        self.comparison = QuietCombo()
-        self.comparison.setAccessibleName("Compare with")
-        self.comparison.setToolTip("Another run beside this one")
-        self.comparison.setMinimumContentsLength(13)
-        self.comparison.setMaxVisibleItems(24)
-        self.comparison.view().setMinimumWidth(220)
-        self.comparison.addItem("Compare with…", "")
-        self.mode = QuietCombo()
-        self.mode.setAccessibleName("How to compare")
-        self.mode.addItem("Side by side", False)
-        self.mode.addItem("Difference", True)
-        self.inspect_button = QPushButton("Analyse fully")
-        self.inspect_button.setToolTip("Measure distances and bounds of this network now, with all care")
-        controls = QWidget()
-        row = QHBoxLayout(controls)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(6)
-        row.addWidget(self.quantity, 2)
-        pair = QHBoxLayout()
-        pair.setSpacing(0)
-        for button in self.per_buttons.values():
-            pair.addWidget(button)
-        row.addLayout(pair)
-        row.addWidget(self.log)
-        row.addWidget(self.comparison, 1)
-        row.addWidget(self.mode)
-        row.addStretch(1)
-        row.addWidget(self.inspect_button)
-        return controls
 
     def _build_progress(self) -> QWidget:
         self.progress = QProgressBar()
@@ -221,28 +177,11 @@ class LayersPage(QWidget):
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
-        column.addWidget(self._build_controls())
+        column.addWidget(self._controls)
         column.addWidget(self.warning)
         column.addWidget(self.strip)
         column.addWidget(grid, 1)
         return body
-
-    def _build_empty(self) -> QWidget:
-        self.empty_text = WrappedLabel("muted")
-        self.empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.empty_button = QPushButton()
-        self.empty_button.setProperty("main", "true")
-        self.empty_button.clicked.connect(self._empty_pressed)
-        empty = QWidget()
-        column = QVBoxLayout(empty)
-        column.addStretch(2)
-        self._picture = QLabel()
-        column.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addWidget(self.empty_text)
-        column.addSpacing(8)
-        column.addWidget(self.empty_button, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addStretch(3)
-        return empty
 
     def _connect(self) -> None:
         for panel in self.panels_of_page():
@@ -259,7 +198,7 @@ class LayersPage(QWidget):
         self.selection.place_changed.connect(self._place_changed)
         self.selection.sample_changed.connect(self._sample_changed)
         self._stages.buttonClicked.connect(self._stage_picked)
-        self._pers.buttonClicked.connect(self._per_picked)
+        self._controls.pers.buttonClicked.connect(self._per_picked)
         self.quantity.activated.connect(self._quantity_picked)
         self.log.toggled.connect(self._log_toggled)
         self.comparison.activated.connect(self._comparison_picked)
@@ -403,8 +342,8 @@ class LayersPage(QWidget):
     def _enable_inspecting(self) -> None:
         possible = self._can_inspect and not self.is_inspecting()
         self.inspect_button.setEnabled(possible)
-        if self.empty_button.property("action") == "inspect":
-            self.empty_button.setEnabled(possible)
+        if self._empty_action == "inspect":
+            self.empty.button.setEnabled(possible)
 
     # writing -------------------------------------------------------------------------------------------
     def _show_empty(self, data: RunData | None) -> None:
@@ -417,17 +356,14 @@ class LayersPage(QWidget):
                 text, action, label = NOT_YET, "live", "Show the live plots"
             elif not data.from_files:
                 text, action, label = READING, "", ""
-        self.empty_text.setText(text)
-        self.empty_button.setText(label)
-        self.empty_button.setProperty("action", action)
-        self.empty_button.setEnabled(True)
-        self.empty_button.setVisible(bool(action))
+        self._empty_action = action
+        self.empty.say(text, label)
+        self.empty.button.setEnabled(True)
         self._enable_inspecting()
-        self._picture.setPixmap(theme.icon("layers", theme.scheme().neutral).pixmap(QSize(48, 48)))
 
     def _empty_pressed(self) -> None:
         signals = {"demo": self.demo_asked, "live": self.live_asked, "inspect": self.inspect_asked}
-        signals[self.empty_button.property("action")].emit()
+        signals[self._empty_action].emit()
 
     def _write_head(self, data: RunData, source: Source) -> None:
         self._name.setText(data.info.name)
@@ -658,7 +594,7 @@ class LayersPage(QWidget):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw icons in the colours of a new theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_picture"):
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "stack"):
             self.table.recolour()
             self._told = None
             self.refresh()

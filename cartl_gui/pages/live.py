@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QRectF, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
-from cartl_gui import theme, words
+from cartl_gui import words
 from cartl_gui.pages.attack_page import AttackPage
+from cartl_gui.pages.empty_page import EmptyPage
 from cartl_gui.pages.plot_grid import PlotGrid, arrangement, current_of
 from cartl_gui.pages.run_head import RunHead
 from cartl_gui.pages.time_choice import TimeChoice
@@ -19,8 +20,12 @@ from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Selection
 from cartl_gui.timeline import TimeAxis
-from cartl_gui.widgets import WrappedLabel
 from engine.config import STAGE_TITLES, STAGES, StageName
+
+NO_RUN = (
+    "Choose a run in the list below, or start one.\n"
+    "Its accuracies, loss terms, feature distances and spectral norms are drawn here while it computes."
+)
 
 
 class LivePage(QWidget):
@@ -91,25 +96,8 @@ class LivePage(QWidget):
         self._name, self._state, self._about = head.name, head.state, head.about
         self._stages, self.stage_buttons = head.stages, head.stage_buttons
         self._stages.buttonClicked.connect(self._pick)
-        self._empty_text = WrappedLabel("muted")
-        self._empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._empty_text.setText(
-            "Choose a run in the list below, or start one.\n"
-            "Its accuracies, loss terms, feature distances and spectral norms are drawn here while it computes."
-        )
-        self.demo_button = QPushButton("Try the demo")
-        self.demo_button.setProperty("main", "true")
-        self.demo_button.clicked.connect(self.demo_asked)
-        empty = QWidget()
-        column = QVBoxLayout(empty)
-        column.addStretch(2)
-        picture = QLabel()
-        picture.setPixmap(theme.icon("live", theme.scheme().neutral).pixmap(QSize(48, 48)))
-        column.addWidget(picture, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addWidget(self._empty_text)
-        column.addSpacing(8)
-        column.addWidget(self.demo_button, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addStretch(3)
+        empty = EmptyPage("live", NO_RUN)
+        empty.pressed.connect(self.demo_asked)
         self.stack = QStackedWidget()
         for page in (empty, self.grid):
             self.stack.addWidget(page)

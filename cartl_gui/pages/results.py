@@ -20,11 +20,12 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme, words
 from cartl_gui.pages.compare import ComparePanel
+from cartl_gui.pages.empty_page import EmptyPage
 from cartl_gui.pages.plot_grid import arrangement
 from cartl_gui.pages.results_table import CELL_HEADERS, RUN_HEADERS, ResultsTable, cell_rows, run_rows
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.trade_off import TradeOffPlot
-from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
+from cartl_gui.widgets import ElidedLabel, QuietCombo
 from engine.config import ComparisonConfig, StudyConfig
 from engine.events import RESUMABLE, RunInfo
 from engine.report import source_of
@@ -33,6 +34,10 @@ from engine.results import Evaluation, Results, results_of, study_runs
 
 #: Milliseconds after a change before the results are worked out anew; changes come in bursts.
 PAUSE_MS = 150
+NO_STUDY = (
+    "Here the methods of a study stand side by side: clean against robust accuracy, means over seeds, "
+    "and what one method gains over another."
+)
 
 
 class ResultsPage(QWidget):
@@ -141,29 +146,13 @@ class ResultsPage(QWidget):
         column.addLayout(first)
         column.addWidget(self._split, 1)
         self.stack = QStackedWidget()
-        self.stack.addWidget(self._empty_page())
+        empty = EmptyPage("results", NO_STUDY)
+        empty.pressed.connect(self.demo_asked)
+        self.stack.addWidget(empty)
         self.stack.addWidget(filled)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(8, 8, 8, 6)
         outer.addWidget(self.stack)
-
-    def _empty_page(self) -> QWidget:
-        empty = QWidget()
-        text = WrappedLabel("muted")
-        text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        text.setText(
-            "Here the methods of a study stand side by side: clean against robust accuracy, means over seeds, "
-            "and what one method gains over another."
-        )
-        button = QPushButton("Try the demo")
-        button.setProperty("main", "true")
-        button.clicked.connect(self.demo_asked)
-        centre = QVBoxLayout(empty)
-        centre.addStretch(2)
-        centre.addWidget(text)
-        centre.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
-        centre.addStretch(3)
-        return empty
 
     def _button(self, text: str, picture: str, tip: str) -> QPushButton:
         button = QPushButton(text)

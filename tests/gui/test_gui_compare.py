@@ -149,15 +149,15 @@ def test_that_every_line_looks_different_and_values_of_a_setting_share_a_colour(
 
 # the page -------------------------------------------------------------------------------------------------
 def test_that_an_empty_page_offers_the_runs_of_the_study_or_the_demo(qtbot: QtBot, page: ComparePage) -> None:
-    assert page.empty_button.text() == "Compare the runs of “Two methods”"
+    assert page.empty.button.text() == "Compare the runs of “Two methods”"
     with qtbot.waitSignal(page.choice_changed) as caught:
-        qtbot.mouseClick(page.empty_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.empty.button, Qt.MouseButton.LeftButton)
     assert set(caught.args[0]) == set(page.runs_drawn()) == set(runs_of_seeds()[0])
     page.choose([])
     page.know_runs({})
-    assert page.empty_button.text() == "Try the demo"
+    assert page.empty.button.text() == "Try the demo"
     with qtbot.waitSignal(page.demo_asked):
-        page.empty_button.click()
+        page.empty.button.click()
 
 
 def test_that_runs_are_read_on_demand_and_fill_the_plots_as_they_come(
@@ -363,7 +363,7 @@ def test_that_runs_ticked_in_the_list_are_compared_in_the_window_and_the_choice_
     first, second = list(window.bridge.runs)[:2]
     press(window, "page_compare")
     drain(window)
-    assert window.compare.empty_button.text().startswith("Compare the runs of")
+    assert window.compare.empty.button.text().startswith("Compare the runs of")
     window.runs.set_shown([first, second], on=True)
     drain(window)
     assert window.compare.runs_drawn() == [first, second]

@@ -586,20 +586,20 @@ def test_that_an_empty_page_says_what_to_do(qtbot: QtBot, data: RunData) -> None
     page = LayersPage(Selection())
     qtbot.addWidget(page)
     with qtbot.waitSignal(page.demo_asked):
-        page.empty_button.click()
+        page.empty.button.click()
     waiting = RunData(replace(data.info, state="running"))
     page.show_run(waiting)
     with qtbot.waitSignal(page.live_asked):
-        page.empty_button.click()
+        page.empty.button.click()
     unread = RunData(data.info)
     page.show_run(unread)
-    assert page.empty_button.isHidden()
+    assert page.empty.button.isHidden()
     unread.absorb(RunRecord(data.info))
     page.refresh()
-    assert not page.empty_button.isEnabled(), "there is no network yet"
+    assert not page.empty.button.isEnabled(), "there is no network yet"
     page.set_can_inspect(True)
     with qtbot.waitSignal(page.inspect_asked):
-        page.empty_button.click()
+        page.empty.button.click()
 
 
 def test_that_an_attack_shows_the_distances_of_its_images(page: LayersPage, data: RunData) -> None:
@@ -812,7 +812,7 @@ def test_that_the_page_follows_a_run_while_it_computes(window: MainWindow, sessi
     window.start_demo()
     window.show_run(list(window.bridge.runs)[-4])
     press(window, "page_layers")
-    assert window.layers.empty_button.text() == "Show the live plots"
+    assert window.layers.empty.button.text() == "Show the live plots"
     session.step(16)
     drain(window)
     assert len(window.layers.map.series()["epoch"]) == 1
