@@ -27,6 +27,8 @@ _STYLES = (
     (CurveStyle(0, width=1.3), CurveStyle(0, symbol="o", width=2.0), CurveStyle(0, (1.5, 3), width=1.4)),
     (CurveStyle(1, (7, 3), width=1.3), CurveStyle(1, (7, 3), "s", 2.0), CurveStyle(1, (1.5, 3), width=1.4)),
 )
+#: What the curves are called until they show something.
+_PARTS, _RUNS = ("above", "value", "below"), ("this run", "other run")
 #: Width in pixels from which the legend has room for numbers.
 ROOMY = 480
 CHOOSE = "Choose a row of the table, or of the map: its course appears here."
@@ -47,7 +49,10 @@ class BandPlot(LayerPanel):
             area.setZValue(-5)
             area.setPen(pg.mkPen(None))
             self.plot.addItem(area, ignoreBounds=True)
-        self._groups = tuple(tuple(self.add_curve("", style) for style in styles) for styles in _STYLES)
+        self._groups = tuple(
+            tuple(self.add_curve(f"{part}, {run}", style) for part, style in zip(_PARTS, styles, strict=True))
+            for run, styles in zip(_RUNS, _STYLES, strict=True)
+        )
         self._runs = tuple(ElidedLabel() for _ in _STYLES)
         others = Legend()
         self._second = QWidget()

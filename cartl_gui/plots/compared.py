@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QComboBox, QGraphicsPathItem, QWidget
+from PySide6.QtCore import QEvent
+from PySide6.QtGui import QColor, QFont, QFontMetrics
+from PySide6.QtWidgets import QGraphicsPathItem, QWidget
 
 from cartl_gui.comparison import BANDS, NO_COURSE, Course, Line, Spread, course_of, profile_of, row_at
 from cartl_gui.plots.area import area_between
@@ -95,7 +96,6 @@ class ComparedPlot(PlotPanel):
         self.choice = QuietCombo()
         self.choice.setAccessibleName("What is compared")
         self.choice.setStyleSheet(_AS_TITLE)
-        self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         for measured in self.choices:
             self.choice.addItem(measured.title)
         self.choice.activated.connect(self._chosen)
@@ -103,6 +103,21 @@ class ComparedPlot(PlotPanel):
         place = self._head.indexOf(self._pointed) + 1
         self._head.insertWidget(place, self._note)
         self._head.insertSpacing(place + 1, 6)
+        self._fit_choice()
+
+    def _fit_choice(self) -> None:
+        """Give the title the width that it needs: style sheets make it bold, which the box does not reckon with."""
+        font = QFont(self.choice.font())
+        font.setWeight(QFont.Weight.DemiBold)
+        metrics = QFontMetrics(font)
+        arrow = 2 * metrics.height()
+        self.choice.setFixedWidth(metrics.horizontalAdvance(f"  {self.measured.title}") + arrow)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Fit the title to another font, as at another scale."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and hasattr(self, "choice"):
+            self._fit_choice()
 
     def _chosen(self, row: int) -> None:
         self.choose(self.choices[row])
@@ -111,6 +126,7 @@ class ComparedPlot(PlotPanel):
         """Draw another column."""
         self.measured = measured
         self.choice.setCurrentIndex(self.choices.index(measured))
+        self._fit_choice()
         self.title = measured.title
         self.head()
         self.widget.setAccessibleName(measured.title)
