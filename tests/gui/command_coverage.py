@@ -2,7 +2,8 @@
 
     python -m tests.gui.command_coverage
 
-It runs all tests of the window. Whenever the whole folder runs, its last test says what is untested or outdated.
+in the root of the repository, which runs all tests of the window. Whenever the whole folder runs, its last test says
+what is untested or outdated.
 """
 
 from __future__ import annotations
@@ -104,12 +105,11 @@ class _Writer:
 
 def main() -> int:
     """Run the tests of the window and write the table; returns the exit code of the tests."""
-    outdated = "test_that_every_command_is_pressed_by_the_tests_that_the_table_names"
-    return int(
-        pytest.main(
-            [str(TABLE.parent), f"--deselect={TABLE.parent}/test_gui_commands.py::{outdated}"], [_Writer()]
-        )
+    folder = TABLE.parent.relative_to(Path.cwd())
+    last = (
+        f"{folder}/test_gui_commands.py::test_that_every_command_is_pressed_by_the_tests_that_the_table_names"
     )
+    return int(pytest.main([str(folder), f"--deselect={last}"], [_Writer()]))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -43,6 +43,7 @@ def nothing_in(found: list[str]) -> None:
 
 # names --------------------------------------------------------------------------------------------------
 def assert_named(root: QWidget) -> None:
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     nothing_in([f"no name: {path_of(widget)}" for widget in controls(root) if not name_of(widget)])
     nothing_in(
         [

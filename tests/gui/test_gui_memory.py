@@ -28,11 +28,11 @@ def test_that_drawing_leaves_nothing_behind(finished_window: MainWindow) -> None
 
 
 def test_that_what_is_left_behind_is_counted(finished_window: MainWindow) -> None:
-    kept: list[bytearray] = []
+    kept: list[bytes] = []
 
     def leak(window: MainWindow) -> None:
         QObject(window).setObjectName("leak")
-        kept.append(bytearray(200_000))
+        kept.append(b"x" * (1_000_000 + len(kept)))
 
     found = growth(finished_window, leak, 10 * SAMPLES, warm_up=8)
     for leaked in finished_window.findChildren(QObject, "leak"):
