@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QCoreApplication, QEvent, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from cartl_gui import words
@@ -206,7 +206,7 @@ class ConfigForm(QWidget):
 
     # finding --------------------------------------------------------------------------------------------
     def reveal(self, place: str) -> FieldRow | None:
-        """Unfold the section of a setting and put the cursor there."""
+        """Unfold the section of a setting and put the cursor there; everything then stands where it will stay."""
         row = self.row_at(place)
         if (key := section_of(place)) in self.sections:
             self.sections[key].set_open(True)
@@ -216,6 +216,7 @@ class ConfigForm(QWidget):
                 if group is not None:
                     group.unfold()
             row.editor.setFocus(Qt.FocusReason.OtherFocusReason)
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
         return row
 
     def seek(self, text: str) -> tuple[int, int]:

@@ -147,6 +147,8 @@ class FieldRow(QWidget):
         for widget in (self._label, editor):
             widget.setToolTip(self._tip())
         self._watch(editor)
+        if self._events is not None:
+            self._events.watch(self, self._label)
         if self._sweep_line_text is not None:
             self._show_sweep_line()
         self._show_varied()

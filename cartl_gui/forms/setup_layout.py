@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from PySide6.QtCore import QObject, Qt
-from PySide6.QtGui import QAction
+from PySide6.QtCore import QObject, QSize, Qt
+from PySide6.QtGui import QAction, QIcon
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -55,7 +55,7 @@ class SetupLayout(QObject):
         self.search.setAccessibleName("Find a setting")
         self.search.setToolTip("Show only settings whose title, name or help has these words (Ctrl+Shift+F)")
         self.search.setClearButtonEnabled(True)
-        self._search_icon = QAction(theme.icon("search", theme.scheme().muted), "", self.search)
+        self._search_icon = QAction(_search_picture(), "", self.search)
         self.search.addAction(self._search_icon, QLineEdit.ActionPosition.LeadingPosition)
         self.changes_button = QToolButton()
         self.changes_button.setCheckable(True)
@@ -177,7 +177,13 @@ class SetupLayout(QObject):
     def recolour(self) -> None:
         """Draw the pictures in the colours of a new theme."""
         recolour(self._panel)
-        self._search_icon.setIcon(theme.icon("search", theme.scheme().muted))
+        self._search_icon.setIcon(_search_picture())
+
+
+def _search_picture() -> QIcon:
+    """The picture in the search field, in no other size than that of its text."""
+    side = theme.px(16)
+    return QIcon(theme.icon("search", theme.scheme().muted).pixmap(QSize(side, side)))
 
 
 def _in_order(part: QWidget | QLayout) -> Iterator[QWidget]:
