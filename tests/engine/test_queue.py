@@ -51,6 +51,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting |= set(new)
         if not first and all(self.needs[run].isdisjoint(new) for run in before):
             assert self.queue.order[: len(before)] == before, "those at the end push nobody back"
+            if all(self.needs[run].isdisjoint(new[place:]) for place, run in enumerate(new)):
+                assert list(self.queue.order[len(before) :]) == new, "an order that can be is kept"
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -68,6 +70,7 @@ class QueueMachine(RuleBasedStateMachine):
         after = self.queue.order
         place = len(after) if before is None else after.index(before)
         assert all(after.index(run) < place for run in chosen)
+        assert [run for run in after if run in chosen] == [run for run in order if run in chosen]
         stayed = [run for run in order if run not in self.related(chosen)]
         assert [run for run in after if run in stayed] == stayed
 
@@ -137,6 +140,13 @@ class QueueMachine(RuleBasedStateMachine):
 TestQueueMachine = QueueMachine.TestCase
 
 
+def test_that_runs_go_in_the_order_of_their_study() -> None:
+    queue = queue_of(queued("a"), queued("a-transfer", "a"), queued("b"), queued("b-transfer", "b"))
+    assert queue.order == ("a", "a-transfer", "b", "b-transfer")
+    queue.add([queued("d", "c"), queued("e"), queued("c")])
+    assert queue.order[4:] == ("c", "d", "e")
+
+
 def test_that_a_run_moved_to_the_front_takes_along_what_it_starts_from() -> None:
     queue = queue_of(queued("a"), queued("b"), queued("b-transfer", "b"), queued("c"))
     queue.move(["b-transfer"], "a")
@@ -165,7 +175,7 @@ def test_that_runs_that_need_each_other_in_a_circle_are_kept_and_never_begin() -
     assert queue.begin() == "c"
     queue.end()
     assert queue.begin() is None
-    assert queue.order == ("a", "b")
+    assert sorted(queue.order) == ["a", "b"]
 
 
 def test_that_a_withheld_run_begins_only_when_it_is_released() -> None:
