@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme, words
+from cartl_gui.forms.field_events import FieldEvents
 from cartl_gui.forms.groups import Section
 from cartl_gui.forms.specs import spec_of
 from cartl_gui.widgets import QuietCombo, WrappedLabel
@@ -63,8 +64,11 @@ class AxisRow(QWidget):
     changed = Signal()
     removed = Signal()
 
-    def __init__(self, name: str, values: Any, offered: list[str], *, shared: bool, many: bool) -> None:
+    def __init__(
+        self, name: str, values: Any, offered: list[str], events: FieldEvents, *, shared: bool, many: bool
+    ) -> None:
         super().__init__()
+        self._events = events
         self.name = ""
         self._labelled: dict[str, Any] = {}
         self._boxes: list[QCheckBox] = []
@@ -202,6 +206,7 @@ class AxisRow(QWidget):
                 else "such as 0.1, 0.2 or log(0.001, 0.1, 3)"
             )
             self.line.textChanged.connect(self.changed)
+            self._events.watch_undo(self.line)
             self._editor.addWidget(self.line)
             return
         holder = QWidget()
@@ -236,8 +241,9 @@ class GridSection(Section):
     #: An axis has got widgets, which come last for the Tab key.
     grown = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, events: FieldEvents) -> None:
         super().__init__("grid", "Grid", has_switch=False)
+        self._events = events
         self.header.setToolTip(
             "Seeds, and settings that take several values: a run is made for each combination"
         )
@@ -252,6 +258,7 @@ class GridSection(Section):
         )
         self.seeds.setAccessibleName("Seeds")
         self.seeds.textChanged.connect(self._seeds_edited)
+        events.watch_undo(self.seeds)
         label = QLabel("Seeds")
         label.setBuddy(self.seeds)
         line = QHBoxLayout()
@@ -388,7 +395,7 @@ class GridSection(Section):
         self._offered = first + [name for name in possible if name not in first]
 
     def _append(self, name: str, values: Any, *, shared: bool) -> AxisRow:
-        row = AxisRow(name, values, self._offered, shared=shared, many=self._many)
+        row = AxisRow(name, values, self._offered, self._events, shared=shared, many=self._many)
         row.changed.connect(self._row_edited)
         row.removed.connect(self._remove)
         self.rows.append(row)

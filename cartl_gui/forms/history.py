@@ -80,6 +80,11 @@ class History(QObject):
             return
         self.stack.push(_Step(self, before, state, text, place, self._visit if typed else -1))
 
+    def look(self, state: FormState) -> None:
+        """Note that another run is shown; undoing what comes next will come back to it."""
+        self._now = state
+        self._visit += 1
+
     def leave_field(self) -> None:
         """Let what is typed next be a step of its own."""
         self._visit += 1

@@ -69,8 +69,8 @@ class SetupPanel(QWidget):
         self._problem_count, self._problem_text = 0, ""
         self._loading = self._restored = False
         self.setAcceptDrops(True)
-        self.grid = GridSection()
         self.form = ConfigForm(judges=False)
+        self.grid = GridSection(self.form.events)
         self._in_step = InStep(self.form, self.grid)
         self.history = History(self)
         parts = self.parts = SetupLayout(self, self._presets, own, self.grid, self.form)
@@ -113,6 +113,7 @@ class SetupPanel(QWidget):
         self._status.clicked.connect(self._go_to_problem)
         self.run_button.clicked.connect(self.submit)
         self.desk.left.connect(self.history.leave_field)
+        events.watch_undo(self.title)
         events.undo_asked.connect(self.undo)
         events.redo_asked.connect(self.redo)
         redo = QKeySequence.keyBindings(QKeySequence.StandardKey.Redo)
@@ -408,6 +409,7 @@ class SetupPanel(QWidget):
             self._index = index
             self._show_run()
             self._show_origin()
+            self.history.look(self._state())
             self.changed.emit()
 
     def _choose_preset(self, name: str) -> None:

@@ -246,6 +246,32 @@ def test_that_keys_undo_in_a_field_and_typing_in_another_field_is_another_step(
     panel.hide()
 
 
+def test_that_undo_shows_the_run_that_was_edited(panel: SetupPanel, qtbot: QtBot) -> None:
+    panel.set_preset("demo")
+    panel.chooser.setCurrentIndex(3)
+    type_text(qtbot, row(panel.form, "finetuning.epochs"), "7")
+    panel.chooser.setCurrentIndex(0)
+    panel.history.stack.undo()
+    assert panel.chooser.currentIndex() == 3
+    assert line(row(panel.form, "finetuning.epochs")).text() == "10"
+    panel.chooser.setCurrentIndex(0)
+    panel.history.stack.redo()
+    assert panel.chooser.currentIndex() == 3
+
+
+def test_that_lines_outside_of_the_form_have_no_undo_of_their_own(panel: SetupPanel, qtbot: QtBot) -> None:
+    before = panel.text()
+    qtbot.keyClicks(panel.title, " A")
+    panel.grid.set_open(True)
+    qtbot.keyClicks(panel.grid.seeds, "0..2")
+    panel.grid.add_axis()
+    qtbot.keyClicks(panel.grid.rows[0].line, "2, 3")
+    assert panel.history.stack.count() == 3
+    for widget in (panel.grid.rows[0].line, panel.title, panel.grid.seeds):
+        qtbot.keyClick(widget, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert panel.text() == before
+
+
 def test_that_typing_a_value_back_leaves_no_step(panel: SetupPanel, qtbot: QtBot) -> None:
     type_text(qtbot, row(panel.form, "attack.steps"), "205")
     qtbot.keyClick(line(row(panel.form, "attack.steps")), Qt.Key.Key_Backspace)
