@@ -104,6 +104,10 @@ class RunTable(QTableView):
         self.selectionModel().selectionChanged.connect(self._tell)
         self.clicked.connect(self._clicked)
         self.doubleClicked.connect(self._double_clicked)
+        #: Whether the list stays at the selected run while others come and go: until the user scrolls.
+        self._stays = False
+        self.verticalScrollBar().actionTriggered.connect(self._scrolled)
+        model.arranged.connect(self._stay)
         self.reset_columns()
 
     # selection ------------------------------------------------------------------------------------------
@@ -134,7 +138,15 @@ class RunTable(QTableView):
         model = self.selectionModel()
         model.setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
         model.select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        self._stays = True
         self.scrollTo(index)
+
+    def _stay(self) -> None:
+        if self._stays and self.currentIndex().isValid():
+            self.scrollTo(self.currentIndex())
+
+    def _scrolled(self, _action: int) -> None:
+        self._stays = False
 
     def _tell(self) -> None:
         if not self._is_restoring:
