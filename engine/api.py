@@ -519,9 +519,9 @@ class Session:
             from engine.store.run_import import import_run
 
             record = import_run(self._workspace, path)
-            self.events.put(RunChanged(record.run))
+            self._tell(RunChanged(record.run))
             text = f"{record.run.title} was taken in from {path.name}"
-            self.events.put(LogAdded(record.run.id, time.time(), "info", text))
+            self._tell(LogAdded(record.run.id, time.time(), "info", text))
             return RunOpened(record)
 
         self._desk.read(IMPORTING_RUN, take_in)
