@@ -76,7 +76,8 @@ def undone(before: StudyDraft, after: StudyDraft, change: Change) -> StudyDraft:
             _put_axis(made.runs[change.run].grid, name, change.before)
         for number in partners if change.run is None else [change.run]:
             # What was varied has the one value again that it had before.
-            _restore(made.runs[number], before.runs[partners[number]], paths_of(name))
+            paths = [path for path in paths_of(name) if path in after.varied(number)]
+            _restore(made.runs[number], before.runs[partners[number]], paths)
     elif change.run is None:
         if head:
             made.head[head] = change.before
