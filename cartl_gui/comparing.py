@@ -27,9 +27,11 @@ class Comparing(QObject):
         self._bridge.data_changed.connect(self._data_changed)
 
     def know_runs(self) -> None:
-        """Tell the page which runs there are; those of the shown run's study are offered."""
-        shown = self._window.shown.data
-        self._page.know_runs(self._bridge.runs, shown.info.study if shown is not None else "")
+        """Tell the page which runs there are; those of the shown run's study, else of the newest, are offered."""
+        shown, runs = self._window.shown.data, self._bridge.runs
+        newest = max(runs.values(), key=lambda info: info.created, default=None)
+        of = shown.info if shown is not None else newest
+        self._page.know_runs(runs, of.study if of is not None else "")
 
     def _chosen(self, run_ids: list[str]) -> None:
         """Tick in the list what was chosen on the page."""

@@ -212,6 +212,7 @@ def style_sheet(colours: Scheme, size: float = 1.0) -> str:
     QLabel[role="good"] {{ color: {c.good}; }}
     QLabel[role="heading"] {{ font-weight: 600; }}
     QLabel[role="chip"] {{ color: {c.text}; background: {c.selection}; border-radius: 8px; padding: 1px 8px; }}
+    QDialogButtonBox {{ dialogbuttonbox-buttons-have-icons: 0; }}
     QPushButton {{ padding: 5px 12px; border: 1px solid {c.border}; border-radius: 5px; background: {c.raised}; }}
     QPushButton:hover {{ border-color: {c.accent}; }}
     QPushButton:focus {{ border: 1px solid {c.accent}; }}

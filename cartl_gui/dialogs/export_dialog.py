@@ -112,7 +112,7 @@ class ExportDialog(QDialog):
             if isinstance(known, dict):
                 item.set_options(known)
             item.changed.connect(self._item_changed)
-        self.folder.setText(settings.folder or QStandardPaths.writableLocation(_DOCUMENTS))
+        self.folder.setText(settings.folder or _usual_folder())
         names = list(self.items)
         self.list.setCurrentRow(names.index(start) if start in names else 0)
 
@@ -350,3 +350,9 @@ class ExportDialog(QDialog):
         if self._asked is None:
             self._say("")
             self.show_button.hide()
+
+
+def _usual_folder() -> str:
+    """The user's documents, else the home folder where there is no such folder yet."""
+    documents = QStandardPaths.writableLocation(_DOCUMENTS)
+    return documents if Path(documents).is_dir() else str(Path.home())

@@ -259,7 +259,7 @@ class FigureItem(ExportItem):
     def stem(self) -> str:
         """What is shown, and the run if it is one."""
         runs = {info.title for panel in self._panels for info in panel.runs()}
-        return stem_of(self._name, *(runs if len(runs) == 1 else ()))
+        return stem_of(self._name.partition(":")[0], *(runs if len(runs) == 1 else ()))
 
     def ending(self) -> str:
         """That of the format."""

@@ -172,7 +172,7 @@ class NumbersItem(ExportItem):
 
     def stem(self) -> str:
         """The plot's title and run."""
-        return stem_of(self._panel.title, *[info.title for info in self._panel.runs()][:1])
+        return stem_of(self._panel.title.partition(":")[0], *[info.title for info in self._panel.runs()][:1])
 
     def ending(self) -> str:
         """CSV."""

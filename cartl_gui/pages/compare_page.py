@@ -129,14 +129,14 @@ class ComparePage(QWidget):
         self.colour_by, self.spread = QuietCombo(), QuietCombo()
         self.colour_by.setAccessibleName("Colour by")
         self.colour_by.setToolTip("Whether each line has a colour of its own, or each value of a setting")
-        self.colour_by.setMinimumContentsLength(10)
+        self.colour_by.setMinimumContentsLength(8)
         self.colour_by.view().setMinimumWidth(240)
         self.colour_by.addItem("Colour by run", "")
         self.spread.setAccessibleName("Seeds")
         self.spread.setToolTip(
             "Runs that differ only in their seed: each for itself, or their mean with a band"
         )
-        self.spread.setMinimumContentsLength(9)
+        self.spread.setMinimumContentsLength(6)
         for kind, text in SPREADS.items():
             self.spread.addItem(text, kind)
         for combo in (self.colour_by, self.spread):

@@ -14,7 +14,7 @@ from cartl_gui.theme import Scheme
 #: Opacity of a curve as it was measured, behind the smoothed one.
 _PALE = 80
 #: Most points that are marked with symbols.
-_MOST_SYMBOLS = 120
+_MOST_SYMBOLS = 40
 #: Share of the axis within which a curve's only point counts as being at a place.
 _NEAR = 0.02
 #: Newest values among which the last number is looked for first.
