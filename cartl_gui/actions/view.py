@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QProcess, QUrl
+from PySide6.QtCore import QProcess, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog
 
@@ -43,6 +43,8 @@ class ViewActions(Area):
     def go_to_page(self, key: str) -> None:
         """Show a page of the window."""
         self._window.tabs.setCurrentWidget(self._window.pages[key])
+        # Tab goes on into the page from here, the arrow keys to the pages beside it.
+        self._window.tabs.tabBar().setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def show_panel(self, key: str) -> None:
         """Show a panel or hide it, as its command is checked now."""
