@@ -598,7 +598,7 @@ title = "small"
 [[runs]]
 name = "source"
 model = { depth = 10 }
-source = { name = "letters", image_size = 8, train_size = 52, test_size = 26 }
+source = { name = "letters", image_size = 8, train_size = 52, validation_size = 26, test_size = 26 }
 pretraining = { method = "natural", epochs = 1 }
 machine = { device = "cpu", threads = 1 }
 inspection = { probe_size = 4, bounds = false }
