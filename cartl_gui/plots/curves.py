@@ -121,7 +121,10 @@ class Curve:
             first, last = np.searchsorted(self.x, self._window)
             part = slice(max(0, first - 1), last + 1)
             x, y = decimate(self.x[part], values[part])
-        item.setData(x, np.where(y > 0, y, np.nan) if self.log else y, connect="finite")
+        y = np.where(y > 0, y, np.nan) if self.log else y
+        if not np.isfinite(y).any():  # symbols without any place make pyqtgraph warn while it paints
+            x = y = np.empty(0)
+        item.setData(x, y, connect="finite")
 
     def show(self, on: bool) -> None:
         """Show or hide the line."""

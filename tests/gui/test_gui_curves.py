@@ -363,3 +363,16 @@ def test_that_bars_follow_a_moment_and_can_be_read_by_keys(qtbot: QtBot, data: R
     norm = data.columns("pretraining", "layers")["spectral_norm"][1, 7]
     assert panel.widget.accessibleDescription().startswith(f"block 8 (classifier): {norm:#.3g}")
     panel.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_that_a_marked_curve_without_any_value_is_painted_without_a_warning(qtbot: QtBot) -> None:
+    plot = AccuracyPlot()
+    qtbot.addWidget(plot)
+    plot.curves[0].set(np.arange(3.0), np.full(3, np.nan))
+    plot.resize(400, 300)
+    plot._show_empty(False)
+    plot.show()
+    plot.widget.grab()
+    assert plot.is_empty()
+    assert plot.curves[0].item.getData() == (None, None)
