@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from cartl_gui import program, theme
 from cartl_gui.failures import FailureWatch
+from cartl_gui.garbage import GarbageCollector
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from engine.api import Session, default_workspace, preset_texts, presets
@@ -33,9 +33,12 @@ def make_application() -> QApplication:
 class Starter(QTimer):
     """Opens the workspace as soon as the window stands, so that importing torch never delays it."""
 
-    def __init__(self, window: MainWindow, *, study: Path | None, demo: bool) -> None:
+    def __init__(
+        self, window: MainWindow, collector: GarbageCollector, *, study: Path | None, demo: bool
+    ) -> None:
         super().__init__(window)
         self._window, self._study, self._demo = window, study, demo
+        self._collector = collector
         self.setSingleShot(True)
         self.setInterval(0)
         self.timeout.connect(self._go)
@@ -46,7 +49,8 @@ class Starter(QTimer):
             self._window.do.settings.open_file(str(self._study))
         if self._demo:
             self._window.start_demo()
-        gc.freeze()
+        self._collector.leave_out()
+        self._window.bridge.engine_ready.connect(self._collector.leave_out)
 
 
 def workspace_to_open(named: Path | None, settings: WindowSettings) -> Path:
@@ -68,7 +72,9 @@ def run(workspace: Path | None = None, *, study: Path | None = None, demo: bool 
     watch.install()
     window = MainWindow(session, presets(), settings, themes, preset_texts=preset_texts())
     window.show()
-    starter = Starter(window, study=study, demo=demo)
+    collector = GarbageCollector(window)
+    collector.start()
+    starter = Starter(window, collector, study=study, demo=demo)
     starter.start()
     ending = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda *_: window.close_at_once()) for number in ending}
@@ -78,4 +84,5 @@ def run(workspace: Path | None = None, *, study: Path | None = None, demo: bool 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        collector.stop()
         watch.remove()

@@ -432,6 +432,7 @@ def _free_memory() -> None:
     """Give back what a run that ended still holds."""
     import torch
 
-    gc.collect()
+    if gc.isenabled():  # else a window collects, in the only thread that may destroy what belongs to it
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

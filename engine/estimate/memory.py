@@ -55,7 +55,8 @@ def free(device: torch.device) -> int | None:
 
 def give_back() -> bool:
     """Give freed memory back to the system and the device; whether the system took all of it."""
-    gc.collect()
+    if gc.isenabled():  # else a window collects, in the only thread that may destroy what belongs to it
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform != "linux":

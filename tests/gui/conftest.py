@@ -68,6 +68,13 @@ def _commands_are_recorded() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _garbage_is_collected_in_this_thread_alone() -> Iterator[None]:
+    gc.disable()  # as cartl_gui.garbage does; the watch collects after each test
+    yield
+    gc.enable()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _long_lived_objects_are_not_looked_through_again() -> None:
     gc.collect()
