@@ -1,6 +1,7 @@
-"""Make pictures of every page, empty, live and finished, light and dark: `python benchmarks/screenshots.py OUT`.
+"""Make pictures of every page and dialog, empty, live, finished and failed: `python benchmarks/screenshots.py OUT`.
 
-Runs are scripted, so that the pictures need no training. With `--workspace PATH --study TITLE` there are two pictures
+Runs are scripted, so that the pictures need no training. `python benchmarks/contact_sheet.py OUT` puts all of them on
+one sheet. With `--workspace PATH --study TITLE` there are two pictures
 of a study that was really made instead: the form with its grid, and its results. Under a display they show the real
 window; without one set QT_QPA_PLATFORM=offscreen.
 """
@@ -17,14 +18,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from PySide6.QtCore import QSettings, QSize
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
 
 from cartl_gui.app import make_application
-from cartl_gui.dialogs.shortcuts import AboutDialog, ShortcutsDialog
 from cartl_gui.main_window import MainWindow
 from cartl_gui.selection import Place
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import DARK, LIGHT, Theme, palette_of, style_sheet
 from engine.api import Session, preset_texts, presets
+from tests.gui.dialogs import dialog_classes, look_at
 from tests.gui.scripted_session import ScriptedSession, demo_study
 
 
@@ -45,6 +47,11 @@ class Photographer:
     def take(self, widget: object, name: str) -> None:
         """Write a picture of a window."""
         widget.grab().save(str(self._folder / f"{self._prefix}-{name}.png"))  # type: ignore[attr-defined]
+
+    def take_shown(self, window: MainWindow, dialog: QWidget, name: str) -> None:
+        """Write a picture of a dialog, or of the window where the dialog lies inside it."""
+        QTest.qWait(120)
+        self.take(dialog if dialog.isWindow() and dialog.width() < window.width() else window, name)
 
 
 def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
@@ -101,27 +108,17 @@ def tell_story(out: Path, size: QSize, prefix: str, themes: Theme) -> None:
     window.tabs.setCurrentWidget(window.welcome)
     settle(window)
     camera.take(window, "10-welcome-runs")
+    compare_runs(window, session, camera)
     window.show_run(next(iter(window.bridge.runs)))
     window.live._pick(window.live.stage_buttons["pretraining"])
+    settle(window)
     window.live.distance.maximise_button.setChecked(True)
     settle(window)
     camera.take(window, "11-enlarged")
     window.live.distance.maximise_button.setChecked(False)
     settle(window)
-    window.do.run("export")
-    export = window.do.exports.dialog
-    assert export is not None
-    for key in export.items:
-        export.choose(key)
-        QTest.qWait(80)
-        camera.take(export, f"12-export-{key}")
-    export.close()
-    for number, dialog in enumerate((ShortcutsDialog(window), AboutDialog("0.1.0", window))):
-        dialog.show()
-        QTest.qWait(80)
-        camera.take(dialog, f"12-dialog-{number}")
-        dialog.close()
-        dialog.deleteLater()
+    show_dialogs(window, camera)
+    fail(window, session, camera)
     window._closed = True
     window.bridge.stop()
     window.shown._timer.stop()
@@ -165,6 +162,65 @@ def compare_layers(window: MainWindow, session: ScriptedSession, camera: Photogr
     page.back_button.click()
 
 
+def compare_runs(window: MainWindow, session: ScriptedSession, camera: Photographer) -> None:
+    """All runs laid over each other, their outcome, and the settings in which two of them differ."""
+    page = window.compare
+    window.tabs.setCurrentWidget(page)
+    settle(window)
+    camera.take(window, "8-compare-empty")
+    window.runs.set_shown(list(window.bridge.runs), on=True)
+    settle(window)
+    window.shown.begin()
+    settle(window)
+    settle(window)
+    for name, button in page.view_buttons.items():
+        button.click()
+        settle(window)
+        camera.take(window, f"8-compare-{name.lower()}")
+    window.layout_of_docks.docks["inspector"].show()
+    window.runs.table.select(list(window.bridge.runs)[:2])
+    window.tabs.setCurrentWidget(window.live)
+    settle(window)
+    camera.take(window, "8-inspector-two-runs")
+    window.layout_of_docks.docks["inspector"].hide()
+
+
+def show_dialogs(window: MainWindow, camera: Photographer) -> None:
+    """Every dialog, the one for exports with each thing that can be exported."""
+    window.do.run("export")
+    export = window.do.exports.dialog
+    assert export is not None
+    for key in export.items:
+        export.choose(key)
+        QTest.qWait(80)
+        camera.take(export, f"12-export-{key}")
+    export.close()
+    for kind in dialog_classes():
+        name = kind.__name__.removesuffix("Dialog").lower()
+        # The tour and what lies over the window make sense together with it alone.
+        look_at(kind, window, lambda dialog, name=name: camera.take_shown(window, dialog, f"12-{name}"))
+
+
+def fail(window: MainWindow, session: ScriptedSession, camera: Photographer) -> None:
+    """A run that fails for want of memory, beside the queue that goes on."""
+    window.start_demo()
+    settle(window)
+    session.step(60)
+    settle(window)
+    failing = window.bridge.running()
+    session.fail("the device ran out of memory: 7.9 of 8.0 GB were in use with a batch of 64", cause="memory")
+    settle(window)
+    assert failing is not None
+    window.show_run(failing.id)
+    window.layout_of_docks.docks["inspector"].show()
+    settle(window)
+    camera.take(window, "13-failed")
+    window.setup.grid.set_open(True)
+    window.do.run("estimate")
+    settle(window)
+    camera.take(window, "13-estimated")
+
+
 def show_study(out: Path, size: QSize, prefix: str, themes: Theme, *, workspace: Path, title: str) -> None:
     """The set-up form with a study's grid, and the results of its runs."""
     with contextlib.chdir(workspace.parent):  # so that the picture tells the folder's name alone
@@ -205,6 +261,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sizes", nargs="+", default=["1280x800", "1920x1080"])
     parser.add_argument("--themes", nargs="+", default=["light", "dark"])
+    parser.add_argument("--scale", type=float, default=1.0, help="size of everything in the window, 1 to 2")
     parser.add_argument("--workspace", type=Path, help="folder of runs that were really made")
     parser.add_argument("--study", help="title of the study in that folder")
     options = parser.parse_args()
@@ -217,6 +274,7 @@ def main() -> int:
         colours = DARK if name == "dark" else LIGHT
         application.setPalette(palette_of(colours))
         application.setStyleSheet(style_sheet(colours))
+        themes.set_scale(options.scale)
         for text in options.sizes:
             width, height = map(int, text.split("x"))
             if options.workspace is not None:

@@ -37,7 +37,7 @@ class PlotFrame(QFrame):
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", "true")
-        self.setMinimumSize(300, 190)
+        self.setMinimumSize(280, 180)
         self._title = title
         self.colours = theme.scheme()
         self.smoothing = 0.0
