@@ -818,7 +818,11 @@ def test_that_the_window_has_images_attacked_anew_and_all_its_pages_follow_the_i
     samples = window.live.data.columns("attack", "samples")["sample"]  # type: ignore[union-attr]
     image = int(np.intersect1d(page.mosaic.series()["sample"], samples)[0])
     page.mosaic.sample_chosen.emit(image)
+    window.tabs.setCurrentWidget(window.live)
+    drain(window)
     assert f"Image #{image}" in window.live.attack.chosen.text()
+    window.tabs.setCurrentWidget(page)
+    drain(window)
     page.epsilon.epsilon_asked.emit(12 / 255)
     assert session.calls[-1] == ("attack_examples", info.id, "attack", 12 / 255)
     drain(window)
