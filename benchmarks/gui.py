@@ -1,9 +1,14 @@
-"""Measure the window: `python benchmarks/gui.py [--repeats N]`.
+"""Measure the window. A figure holds for the machine and the screen that it was taken on.
 
-- cold start: from the start of a fresh Python to the first painted window, and to the complete one;
-- stalls: how late a 16 ms heartbeat of the event loop is while a study streams events, with plots drawn.
+    python -m benchmarks.gui start     cold start: to the visible window, the complete one, the ready engine
+    python -m benchmarks.gui build     what the parts of the window cost: time and widgets
+    python -m benchmarks.gui stalls    how late events are answered on each page while the demo trains
+    python -m benchmarks.gui runs      a thousand runs: list, filter, sort, group
+    python -m benchmarks.gui open      a run of 1 GB: to read, to open, to draw
+    python -m benchmarks.gui curve     a curve of a million points: to draw
+    python -m benchmarks.gui memory    what 200 page changes and 10,000 redraws leave behind
 
-Uses the offscreen platform unless QT_QPA_PLATFORM says otherwise. Figures are upper bounds on a busy machine.
+Figures are printed, and with --json PATH also written. Without a display set QT_QPA_PLATFORM=offscreen.
 """
 
 from __future__ import annotations
@@ -11,132 +16,157 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
+import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-_COLD = """
-import time; begin = time.perf_counter()
-import sys, json, tempfile
-from pathlib import Path
-from cartl_gui.__main__ import reason_not_to_start
-reason_not_to_start()
-from PySide6.QtCore import QSettings
-from cartl_gui import app
-from cartl_gui.main_window import MainWindow
-from cartl_gui.settings import WindowSettings
-from cartl_gui.theme import Theme
-from engine.api import Session, presets
-application = app.make_application()
-themes = Theme(application, "light")
-store = QSettings(str(Path(tempfile.gettempdir()) / "cartl-cold.ini"), QSettings.Format.IniFormat)
-window = MainWindow(Session(Path(tempfile.gettempdir()) / "cartl-cold"), presets(), WindowSettings(store), themes)
-window.show()
-application.processEvents()
-visible = time.perf_counter() - begin
-window.complete()
-application.processEvents()
-print(json.dumps({"visible": visible, "complete": time.perf_counter() - begin, "torch": "torch" in sys.modules}))
-import os; os._exit(0)
-"""
+Figures = Mapping[str, Any]
 
 
-def cold_starts(repeats: int) -> dict[str, float]:
-    """Median seconds from the first import to the visible and to the complete window, and of whole processes."""
-    visible, complete = [], []
-    for _ in range(repeats):
-        out = subprocess.run(
-            [sys.executable, "-c", _COLD], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        figures = json.loads(out.stdout.strip().splitlines()[-1])
-        if figures["torch"]:
-            raise RuntimeError("the window imported torch before it was visible")
-        visible.append(figures["visible"])
-        complete.append(figures["complete"])
-    return {"visible": statistics.median(visible), "complete": statistics.median(complete)}
+def start(options: argparse.Namespace) -> Figures:
+    """Seconds of cold starts."""
+    from benchmarks.gui_start import cold_starts
+
+    return cold_starts(options.repeats)
 
 
-def stalls(seconds: float, pause: float) -> dict[str, float]:
-    """Milliseconds by which a 16 ms heartbeat comes late while a scripted study posts an event every `pause` s."""
-    from PySide6.QtCore import QElapsedTimer, QEventLoop, QSettings, Qt, QTimer
+def build(_options: argparse.Namespace) -> Figures:
+    """Milliseconds and widgets of the parts of the window."""
+    from benchmarks.gui_start import parts as parts_of
+    from benchmarks.gui_window import opened
+    from cartl_gui import parts  # noqa: F401 - importing it is not what is measured
+    from engine.api import presets
+    from tests.gui.scripted_session import ScriptedSession
 
-    from cartl_gui.app import make_application
-    from cartl_gui.main_window import MainWindow
-    from cartl_gui.settings import WindowSettings
-    from cartl_gui.theme import Theme
-    from tests.gui.scripted_session import ScriptedSession, demo_study
-
-    def wait(milliseconds: int) -> None:
-        loop = QEventLoop()  # unlike QTest.qWait it lets other threads run
-        QTimer.singleShot(milliseconds, loop.quit)
-        loop.exec()
-
-    application = make_application()
-    themes = Theme(application, "light")
     with tempfile.TemporaryDirectory() as folder:
-        store = QSettings(str(Path(folder) / "window.ini"), QSettings.Format.IniFormat)
-        session = ScriptedSession(Path(folder))
-        window = MainWindow(session, {"demo": demo_study(epochs=200)}, WindowSettings(store), themes)
-        window.resize(1600, 1000)
-        window.show()
-        window.start()
-        window.start_demo()
-        session.play(pause)
-        wait(1500)
-        late: list[float] = []
-        clock = QElapsedTimer()
-        clock.start()
-        beat = QTimer()
-        beat.setTimerType(Qt.TimerType.PreciseTimer)
-        beat.setInterval(16)
+        windows = []
 
-        def note() -> None:
-            late.append(max(0.0, clock.nsecsElapsed() / 1e6 - 16))
-            clock.restart()
+        def make() -> Any:
+            windows.append(opened(ScriptedSession(Path(folder)), presets()))
+            return windows[0].__enter__()
 
-        beat.timeout.connect(note)
-        beat.start()
-        wait(round(1000 * seconds))
-        beat.stop()
-        window.closer.may_close = lambda _running, _queued: True  # type: ignore[method-assign]
-        window.close()
-        end = time.monotonic() + 10
-        while window.isVisible() and time.monotonic() < end:
-            wait(20)
-        late.sort()
-        return {
-            "p50": late[len(late) // 2],
-            "p99": late[int(0.99 * len(late))],
-            "max": late[-1],
-            "beats": len(late),
-        }
+        try:
+            return parts_of(make)
+        finally:
+            windows[0].__exit__(None, None, None)
 
 
-def main() -> int:
-    """Print all figures."""
+def stalls(options: argparse.Namespace) -> Figures:
+    """Milliseconds of lateness on each page."""
+    from benchmarks.gui_stalls import stalls as measure
+
+    return _in_folder(lambda folder: measure(folder, seconds=options.seconds, warm_up=options.warm_up))
+
+
+def runs(options: argparse.Namespace) -> Figures:
+    """Milliseconds for many runs."""
+    from benchmarks.gui_lists import many
+
+    return _in_folder(lambda folder: many(options.runs, folder))
+
+
+def open_(options: argparse.Namespace) -> Figures:
+    """Seconds for a large run."""
+    from benchmarks.gui_lists import large
+
+    return _in_folder(lambda folder: large(round(1e9 * options.gigabytes), folder))
+
+
+def curve(options: argparse.Namespace) -> Figures:
+    """Milliseconds for a long curve."""
+    from benchmarks.gui_lists import curve as measure
+
+    return _in_folder(lambda folder: measure(options.points, folder))
+
+
+def memory(options: argparse.Namespace) -> Figures:
+    """Bytes, objects and items that page changes and redraws leave behind."""
+    from benchmarks.gui_memory import after_a_demo
+
+    return _in_folder(lambda folder: after_a_demo(folder, pages=options.pages, redraws=options.redraws))
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    "start": start, "build": build, "stalls": stalls, "runs": runs, "open": open_, "curve": curve, "memory": memory
+}  # fmt: skip
+
+
+def _in_folder(measure: Callable[[Path], Figures]) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="cartl-benchmark-") as folder:
+        return measure(Path(folder))
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gui",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    options = parser.parse_args()
-    start = cold_starts(options.repeats)
-    print(f"cold start: visible {start['visible']:.2f} s, complete {start['complete']:.2f} s")
-    for name, pause in (("calm, 50 events/s", 0.02), ("busy, 500 events/s", 0.002)):
-        figures = stalls(options.seconds, pause)
-        print(
-            f"stalls, {name}: p50 {figures['p50']:.1f} ms, p99 {figures['p99']:.1f} ms, "
-            f"max {figures['max']:.1f} ms over {figures['beats']:.0f} beats"
+    parser.add_argument("verb", choices=VERBS, help="what to measure")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures to this file")
+    parser.add_argument("--repeats", type=int, default=7, help="start: cold starts (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=60, help="stalls: on each page (%(default)s)")
+    parser.add_argument(
+        "--warm-up", type=float, default=5, help="stalls: seconds left out before (%(default)s)"
+    )
+    parser.add_argument("--runs", type=int, default=1000, help="runs: how many (%(default)s)")
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="open: size of the run (%(default)s)")
+    parser.add_argument("--points", type=int, default=1_000_000, help="curve: points (%(default)s)")
+    parser.add_argument("--pages", type=int, default=224, help="memory: page changes (%(default)s)")
+    parser.add_argument("--redraws", type=int, default=10_000, help="memory: redraws (%(default)s)")
+    return parser.parse_args(arguments)
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on."""
+    import pyqtgraph
+    import PySide6
+
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "qt": PySide6.__version__,
+        "pyqtgraph": pyqtgraph.__version__,
+        "screen": os.environ.get("QT_QPA_PLATFORM", "that of the desktop"),
+    }
+
+
+def readable(figures: Figures) -> str:
+    """A table of the figures, a line each, or a line for each row of figures."""
+    lines = []
+    width = max(len(name) for name in figures)
+    for name, value in figures.items():
+        told = (
+            ", ".join(f"{key} {part:.4g}" for key, part in value.items())
+            if isinstance(value, Mapping)
+            else f"{value:.4g}"
         )
+        lines.append(f"{name:<{width}}  {told}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure one thing and tell."""
+    options = parse(arguments)
+    told = machine()
+    figures = VERBS[options.verb](options)
+    print(readable(figures))
+    if options.json is not None:
+        answer = {"benchmark": f"gui {options.verb}", "machine": told, "figures": figures}
+        options.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -81,3 +82,21 @@ def growth(window: MainWindow, step: Callable[[MainWindow], None], times: int, *
     slope = np.polyfit(done, [sample.resident for sample in counts], 1)[0]
     first, last = counts[0], counts[-1]
     return Growth(float(slope), last.objects - first.objects, last.items - first.items)
+
+
+def after_a_demo(folder: Path, *, pages: int, redraws: int) -> dict[str, dict[str, float]]:
+    """Growth over page changes and redraws in a window in which a demo has ended."""
+    from benchmarks.gui_window import opened
+    from tests.gui.gui_helpers import drain
+    from tests.gui.scripted_session import ScriptedSession, demo_study
+
+    session = ScriptedSession(folder)
+    with opened(session, {"demo": demo_study()}) as window:
+        window.start_demo()
+        session.run_out()
+        drain(window)
+        turns = window.tabs.count()
+        turned = growth(window, change_page, pages, warm_up=4 * turns)
+        window.tabs.setCurrentWidget(window.live)
+        drawn = growth(window, redraw, redraws, warm_up=200)
+    return {f"{pages} page changes": asdict(turned), f"{redraws} redraws": asdict(drawn)}

@@ -21,7 +21,6 @@ def collector() -> Iterator[GarbageCollector]:
     collector.start()
     yield collector
     collector.stop()
-    gc.disable()  # as conftest.py does for all tests of the window
 
 
 class Cycle(QWidget):
@@ -57,13 +56,16 @@ def test_that_the_engine_destroys_no_widget_and_the_window_soon_does(
     assert kept
 
 
-def test_that_python_collects_by_itself_again_once_the_window_is_gone() -> None:
+@pytest.mark.parametrize("was_on", [True, False])
+def test_that_it_is_left_to_python_again_as_before_once_the_window_is_gone(was_on: bool) -> None:
+    if was_on:
+        gc.enable()
     collector = GarbageCollector()
     collector.start()
     assert not gc.isenabled()
     collector.stop()
-    assert gc.isenabled()
-    gc.disable()
+    assert gc.isenabled() is was_on
+    gc.disable()  # as conftest.py does for all tests of the window
 
 
 def test_that_what_is_left_out_is_not_collected_again(collector: GarbageCollector) -> None:
