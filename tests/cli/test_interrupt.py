@@ -11,14 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cli.conftest import TINY, Cartl
+from tests.cli.conftest import QUICK, Cartl
 
 LONG = ("--set", "pretraining.epochs=8")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     study = folder / "tiny.toml"
-    study.write_text(TINY, encoding="utf-8")
+    study.write_text(QUICK, encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, "-m", "engine", "run", str(study), *LONG, *arguments],
         env={**os.environ, "CARTL_WORKSPACE": str(folder / "workspace")},

@@ -10,7 +10,7 @@ import pytest
 
 from engine.config import StudyConfig, dump_study, load_study
 from engine.store.workspace import Workspace
-from tests.cli.conftest import TINY, Cartl, Made
+from tests.cli.conftest import QUICK, TINY, Cartl, Made
 from tests.engine.study_results import study_of_two_lines
 
 COMPARISON = """
@@ -167,7 +167,7 @@ def test_that_runs_that_were_made_have_results_and_recorded_versions(
 
 def test_that_a_study_of_several_seeds_ends_with_their_means(cartl: Cartl, tmp_path: Path) -> None:
     study = tmp_path / "seeds.toml"
-    head, _, _ = TINY.partition('[[runs]]\nname = "transferred"')
+    head, _, _ = QUICK.partition('[[runs]]\nname = "transferred"')
     comparison = '[[comparisons]]\ntitle = "Itself"\nbaseline = "source"\nother = "source"\n'
     study.write_text(f"{head}\n[grid]\nseed = [1, 2]\n{comparison}", encoding="utf-8")
     answer = cartl("run", study, "--workspace", tmp_path / "workspace")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from engine import api
 from engine.config import parse_study
-from tests.cli.conftest import TINY, Cartl, Made
+from tests.cli.conftest import QUICK, Cartl, Made
 
 #: Three cells of two seeds, one with images that are not there, and what only attacks them.
 GRID = """
@@ -39,7 +39,7 @@ attack = { steps = 1 }
 def grid(tmp_path: Path) -> Path:
     path = tmp_path / "grid.toml"
     folder = str(tmp_path / "images").replace("\\", "/")
-    head = TINY.partition("[[runs]]")[0].replace("seed = 3\n", "")
+    head = QUICK.partition("[[runs]]")[0].replace("seed = 3\n", "")
     path.write_text(head + GRID.replace("FOLDER", folder), encoding="utf-8")
     return path
 
