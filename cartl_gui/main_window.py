@@ -141,7 +141,10 @@ class MainWindow(QMainWindow):
             self.results.know_study(study)
         own = config_folder()
         self.setup = parts.SetupPanel(
-            self.presets, self._preset_texts, own=OwnPresets(own / "presets"), recent=RecentValues(own / "recent.toml")
+            self.presets,
+            self._preset_texts,
+            own=OwnPresets(own / "presets"),
+            recent=RecentValues(own / "recent.toml"),
         )
         self.runs, self.inspector = parts.RunsPanel(), parts.InspectorPanel()
         self.layout_of_docks = WindowLayout(

@@ -63,7 +63,9 @@ def only_page(qapp: QApplication, record: RunRecord) -> Iterator[LayersPage]:
     page = LayersPage(Selection())
     page.resize(860, 500)
     page.show()
-    page.show_run(data_of(record.run, record))  # Qt keeps a hidden widget for each layout of a plot from its first use on
+    page.show_run(
+        data_of(record.run, record)
+    )  # Qt keeps a hidden widget for each layout of a plot from its first use on
     qapp.processEvents()
     page.hide()
     yield page

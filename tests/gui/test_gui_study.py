@@ -252,7 +252,10 @@ def test_that_a_dropped_settings_file_is_proposed_and_of_others_is_said_why_not(
 ) -> None:
     path = tmp_path / "dropped.toml"
     path.write_text(dump_study(demo_study(epochs=5)))
-    for name, told in (("picture.png", "picture.png: this kind of file cannot be opened"), ("dropped.toml", "")):
+    for name, told in (
+        ("picture.png", "picture.png: this kind of file cannot be opened"),
+        ("dropped.toml", ""),
+    ):
         mime = QMimeData()
         mime.setUrls([QUrl.fromLocalFile(str(tmp_path / name))])
         enter = QDragEnterEvent(
