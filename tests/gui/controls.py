@@ -12,9 +12,13 @@ from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
     QAbstractScrollArea,
     QApplication,
+    QComboBox,
     QLabel,
+    QLineEdit,
+    QPlainTextEdit,
     QTabBar,
     QWidget,
 )
@@ -29,21 +33,26 @@ OF_QT = (
     "QTableCornerButton",
     "QHeaderView",
 )
-
+#: What is used by the mouse too.
+USED = (QAbstractButton, QComboBox, QLineEdit, QAbstractItemView, QPlainTextEdit)
 #: Tab may be pressed so often until it leaves a text with links.
 MOST_LINKS = 100
 
 
-def controls(root: QWidget) -> list[QWidget]:
-    """Everything below `root` that takes the focus from the keyboard, shown or not."""
-    return [widget for widget in root.findChildren(QWidget) if _is_control(widget)]
+def controls(root: QWidget, *, by_mouse: bool = False) -> list[QWidget]:
+    """Everything below `root` that takes the focus from the keyboard, shown or not; or also what is for the mouse."""
+    return [
+        widget
+        for widget in root.findChildren(QWidget)
+        if (widget.focusPolicy() & Qt.FocusPolicy.TabFocus or (by_mouse and isinstance(widget, USED)))
+        and _is_ours(widget)
+    ]
 
 
-def _is_control(widget: QWidget) -> bool:
+def _is_ours(widget: QWidget) -> bool:
     parent = widget.parentWidget()
     return (
-        bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus)
-        and widget.metaObject().className() not in OF_QT
+        widget.metaObject().className() not in OF_QT
         and not widget.objectName().startswith("qt_")
         and not isinstance(parent, QTabBar)
         and not (isinstance(widget, QLabel) and not widget.text())

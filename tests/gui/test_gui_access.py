@@ -44,11 +44,12 @@ def nothing_in(found: list[str]) -> None:
 # names --------------------------------------------------------------------------------------------------
 def assert_named(root: QWidget) -> None:
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    nothing_in([f"no name: {path_of(widget)}" for widget in controls(root) if not name_of(widget)])
+    used = controls(root, by_mouse=True)
+    nothing_in([f"no name: {path_of(widget)}" for widget in used if not name_of(widget)])
     nothing_in(
         [
             f"neither text nor tooltip: {path_of(button)}"
-            for button in controls(root)
+            for button in used
             if isinstance(button, QAbstractButton)
             and not button.isHidden()
             and not button.text()
@@ -129,11 +130,13 @@ def test_that_a_dialog_is_used_without_a_mouse_and_read_with_weak_eyes(
 # contrast -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=lambda colours: colours.name)
 def test_that_every_colour_stands_out_from_its_ground(colours: Scheme) -> None:
-    grounds = {name: getattr(colours, name) for name in ("window", "base", "raised")}
+    grounds = ("window", "base", "raised")
     texts = ("text", "muted", "error", "warning", "good", "accent")
     pairs = [(text, ground, TEXT) for text in texts for ground in grounds]
     pairs += [("text", "selection", TEXT), ("on_accent", "accent", TEXT), ("on_accent", "accent_hover", TEXT)]
     pairs += [("neutral", "base", GRAPHICS)]
+    for ground in grounds:
+        assert min(contrast(curve, getattr(colours, ground)) for curve in colours.curves) >= GRAPHICS
     nothing_in(
         [
             f"{front} on {ground}: {found:.1f} < {least}"
@@ -141,8 +144,6 @@ def test_that_every_colour_stands_out_from_its_ground(colours: Scheme) -> None:
             if (found := contrast(getattr(colours, front), getattr(colours, ground))) < least
         ]
     )
-    curves = [contrast(curve, colours.base) for curve in colours.curves]
-    assert min(curves) >= GRAPHICS
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=lambda colours: colours.name)
