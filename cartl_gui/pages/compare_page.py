@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from PySide6.QtCore import QEvent, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -26,7 +26,8 @@ from cartl_gui import theme, words
 from cartl_gui.comparison import BANDS, MOST_RUNS, SPREADS, Line, Spread, lines_of, stages_of
 from cartl_gui.models.difference import ABSENT, DifferenceModel, short_titles
 from cartl_gui.pages.empty_page import EmptyPage
-from cartl_gui.pages.plot_grid import PanelSlot, PlotGrid, arrangement, current_of
+from cartl_gui.pages.plot_grid import PanelSlot, PlotGrid
+from cartl_gui.pages.plot_page import PlotPage
 from cartl_gui.pages.run_chooser import RunChooser
 from cartl_gui.pages.time_choice import TimeChoice
 from cartl_gui.plots.base import PlotPanel
@@ -55,7 +56,7 @@ CHOOSE = (
 NO_RUNS = "Runs are laid over each other here: their accuracies and losses, and what happens in their blocks."
 
 
-class ComparePage(QWidget):
+class ComparePage(PlotPage):
     """Choose runs, see them over each other, with one list of lines for all plots."""
 
     demo_asked = Signal()
@@ -282,12 +283,6 @@ class ComparePage(QWidget):
         self.time_choice.show_axis(axis)
         self.grid.group.set_time_axis(axis)
 
-    def refresh(self) -> None:
-        """Draw what changed and is visible, at once."""
-        self.begin_refresh()
-        while self.draw_next():
-            pass
-
     def begin_refresh(self) -> None:
         """Write the head anew and let the visible plots wait for `draw_next`, so that none delays the window."""
         self.grid.stop()
@@ -330,14 +325,6 @@ class ComparePage(QWidget):
             return self.grid.panels()
         made = self.trade_off.made()
         return (made,) if self.stack.currentIndex() == 2 and made is not None else ()
-
-    def current_panel(self) -> PlotPanel | None:
-        """The plot to export: the enlarged one, that under the focus, or the first that shows something."""
-        return current_of(self.panels(), self)
-
-    def layout_of_panels(self) -> list[tuple[PlotPanel, QRectF]]:
-        """The plots to be seen and where they stand, for a figure of the whole page."""
-        return arrangement(self.panels(), self)
 
     # writing -------------------------------------------------------------------------------------------
     def _runs(self) -> list[RunInfo]:

@@ -16,6 +16,7 @@ from cartl_gui import examples_view as view
 from cartl_gui import theme, words
 from cartl_gui.examples_view import FILTERS, Gallery
 from cartl_gui.pages.epsilon_bar import EpsilonBar
+from cartl_gui.pages.plot_page import PlotPage
 from cartl_gui.pages.run_head import RunHead
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.mosaic import MosaicPlot
@@ -32,7 +33,7 @@ NO_RUN = (
 )
 
 
-class ExamplesPage(QWidget):
+class ExamplesPage(PlotPage):
     """Mosaic, distances of the selected image over depth, and the radius of the attack."""
 
     #: Run, stage and radius within which its images are to be attacked anew.
@@ -135,12 +136,6 @@ class ExamplesPage(QWidget):
         """The mosaic and the curve over depth."""
         return self.mosaic, self.distance
 
-    def current_panel(self) -> PlotPanel | None:
-        """The plot to export: that under the focus, or the first that shows something."""
-        shown = [panel for panel in self.panels() if panel.isVisibleTo(self) and not panel.is_empty()]
-        focused = [panel for panel in shown if panel.isAncestorOf(self.focusWidget() or self)]
-        return (focused or shown or [None])[0]
-
     def show_run(self, data: RunData | None, stage: StageName) -> None:
         """Show a stage of a run from now on; None shows what will appear here."""
         before, stage_before = self.data, self.stage
@@ -154,12 +149,6 @@ class ExamplesPage(QWidget):
         self.begin_refresh()
         if self.isVisible():
             self.refresh()
-
-    def refresh(self) -> None:
-        """Draw what changed, at once."""
-        self.begin_refresh()
-        while self.draw_next():
-            pass
 
     def begin_refresh(self) -> None:
         """Write the texts anew and let changed plots wait for `draw_next`, so that none delays the window."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QStandardItemModel
 from PySide6.QtWidgets import (
     QFrame,
@@ -26,7 +26,7 @@ from cartl_gui.pages.empty_page import EmptyPage
 from cartl_gui.pages.insight_strip import InsightStrip
 from cartl_gui.pages.layer_controls import LayerControls
 from cartl_gui.pages.layers_table import TableCard
-from cartl_gui.pages.plot_grid import arrangement, current_of
+from cartl_gui.pages.plot_page import PlotPage
 from cartl_gui.pages.run_head import RunHead
 from cartl_gui.pages.time_choice import TimeChoice
 from cartl_gui.plots.band import BandPlot
@@ -53,7 +53,7 @@ READING = "The files of this run are being read."
 NO_LAYERS = "This run has not looked at single layers; a full analysis does so now."
 
 
-class LayersPage(QWidget):
+class LayersPage(PlotPage):
     """Heat map and course of one quantity, table of all layers, distances of single images. Follows a `Selection`."""
 
     demo_asked = Signal()
@@ -252,12 +252,6 @@ class LayersPage(QWidget):
         if chosen and row < 0:
             self.comparison_asked.emit("")
 
-    def refresh(self) -> None:
-        """Draw what changed and is visible, at once."""
-        self.begin_refresh()
-        while self.draw_next():
-            pass
-
     def begin_refresh(self) -> None:
         """Write the header anew and let the changed parts wait for `draw_next`, so that none delays the window."""
         self._waiting = []
@@ -296,14 +290,6 @@ class LayersPage(QWidget):
             for panel in self.panels_of_page()
             if panel is not self.second_map or self._is_side_by_side()
         )
-
-    def current_panel(self) -> PlotPanel | None:
-        """The plot to export: the enlarged one, that under the focus, or the first that shows something."""
-        return current_of(self.panels(), self)
-
-    def layout_of_panels(self) -> list[tuple[PlotPanel, QRectF]]:
-        """The plots to be seen and where they stand, for a figure of the whole page."""
-        return arrangement(self.panels(), self)
 
     def set_time_axis(self, axis: TimeAxis) -> None:
         """Let the map and the curve run over epochs, steps or computing time."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from cartl_gui import words
 from cartl_gui.pages.attack_page import AttackPage
 from cartl_gui.pages.empty_page import EmptyPage
-from cartl_gui.pages.plot_grid import PlotGrid, arrangement, current_of
+from cartl_gui.pages.plot_grid import PlotGrid
+from cartl_gui.pages.plot_page import PlotPage
 from cartl_gui.pages.run_head import RunHead
 from cartl_gui.pages.time_choice import TimeChoice
 from cartl_gui.plots.accuracy import AccuracyPlot
@@ -28,7 +29,7 @@ NO_RUN = (
 )
 
 
-class LivePage(QWidget):
+class LivePage(PlotPage):
     """Header with run and stage, and the plots of the stage."""
 
     demo_asked = Signal()
@@ -135,12 +136,6 @@ class LivePage(QWidget):
         self.time_choice.show_axis(axis)
         self.grid.group.set_time_axis(axis)
 
-    def refresh(self) -> None:
-        """Draw what changed and is visible, at once."""
-        self.begin_refresh()
-        while self.draw_next():
-            pass
-
     def draw_next(self) -> bool:
         """Draw one plot that waits since `begin_refresh`; False if none does."""
         if self.stage != "attack":
@@ -198,14 +193,6 @@ class LivePage(QWidget):
         if self.stage != "attack":
             return self.grid.panels()
         return self._attack.panels() if self._attack is not None else ()
-
-    def current_panel(self) -> PlotPanel | None:
-        """The plot to export: the enlarged one, that under the focus, or the first that shows something."""
-        return current_of(self.panels(), self)
-
-    def layout_of_panels(self) -> list[tuple[PlotPanel, QRectF]]:
-        """The plots to be seen and where they stand, for a figure of the whole page."""
-        return arrangement(self.panels(), self)
 
     def _latest(self, data: RunData) -> StageName:
         begun = data.stages()

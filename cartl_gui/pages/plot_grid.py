@@ -8,6 +8,7 @@ from PySide6.QtCore import QPoint, QRect, QRectF, Qt, Signal
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from cartl_gui.plots.base import PlotPanel
+from cartl_gui.plots.frame import LEAST
 from cartl_gui.plots.group import PlotGroup
 
 
@@ -18,7 +19,7 @@ class PanelSlot(QWidget):
         super().__init__()
         self._make, self._on_made = make, on_made
         self._panel: PlotPanel | None = None
-        self.setMinimumSize(300, 190)
+        self.setMinimumSize(*LEAST)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
 
@@ -55,7 +56,7 @@ class PlotGrid(QSplitter):
     made = Signal(object)
 
     def __init__(
-        self, rows: Sequence[Sequence[Callable[[], PlotPanel]]], least: tuple[int, int] = (300, 190)
+        self, rows: Sequence[Sequence[Callable[[], PlotPanel]]], least: tuple[int, int] = LEAST
     ) -> None:
         super().__init__(Qt.Orientation.Vertical)
         self.group = PlotGroup()
@@ -79,12 +80,6 @@ class PlotGrid(QSplitter):
     def panels(self) -> tuple[PlotPanel, ...]:
         """All plots that are made, from the upper left."""
         return tuple(panel for slot in self.slots if (panel := slot.made()) is not None)
-
-    def show_slot(self, slot: PanelSlot, on: bool) -> None:
-        """Show a plot or leave it out."""
-        slot.setVisible(on)
-        for row in self._rows:
-            row.setVisible(any(not part.isHidden() for part in self._slots_of(row)))
 
     # drawing -------------------------------------------------------------------------------------------
     def begin(self, draw: Callable[[PlotPanel], None]) -> None:

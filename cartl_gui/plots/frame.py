@@ -20,6 +20,9 @@ from cartl_gui.plots.legend import Legend
 from cartl_gui.widgets import ElidedLabel
 from cartl_gui.words import number
 
+#: Least width and height of a plot in pixels: two stand side by side between both docks of a window 1280 wide.
+LEAST = (280, 180)
+
 
 class PlotFrame(QFrame):
     """Everything of a plot but the plot itself, which `build_frame` puts into its middle."""
@@ -37,7 +40,7 @@ class PlotFrame(QFrame):
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", "true")
-        self.setMinimumSize(280, 180)
+        self.setMinimumSize(*LEAST)
         self._title = title
         self.colours = theme.scheme()
         self.smoothing = 0.0

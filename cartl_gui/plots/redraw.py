@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import singledispatch
-from pathlib import Path
 
 import numpy as np
 
@@ -416,8 +415,3 @@ def _short(value: float) -> float:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def script_name(figure: Path) -> str:
-    """What the script beside a figure is called."""
-    return f"{figure.stem}.py"
