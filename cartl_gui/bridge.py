@@ -81,6 +81,8 @@ class EngineBridge(QObject):
     network_inspected = Signal(object)
     examples_attacked = Signal(object)
     request_failed = Signal(object)
+    #: All that one look found in the queue was passed on.
+    looked = Signal()
     queue_empty = Signal(bool)
     #: The waiting runs or whether they are held: see `queue` and `queue_paused`.
     queue_changed = Signal(object)
@@ -141,6 +143,7 @@ class EngineBridge(QObject):
         self._flush(changed)
         for run_id in touched:
             self.data_changed.emit(run_id)
+        self.looked.emit()
 
     def _take(self, event: EngineEvent, changed: dict[str, RunInfo], touched: set[str]) -> None:
         match event:

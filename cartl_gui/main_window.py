@@ -28,6 +28,7 @@ from cartl_gui.pages.welcome import WelcomePage
 from cartl_gui.selection import Selection
 from cartl_gui.settings import WindowSettings
 from cartl_gui.shown import Shown
+from cartl_gui.text_keys import TextKeys
 from cartl_gui.theme import Theme
 from engine.api import ATTACKING_EXAMPLES, ESTIMATING, IMPORTING, INSPECTING, RECOGNISING, Session
 from engine.config import StudyConfig
@@ -97,6 +98,8 @@ class MainWindow(QMainWindow):
         self._toolbar_room = 0
         self._read_only = ""
         self._paused = False
+        #: Whether runs came or changed their state since all who list them were told, and the study of a new one.
+        self._has_news, self._new_study = False, ""
         self._something_ran = False
         self._closed = False
         self._may_ask = True
@@ -154,6 +157,7 @@ class MainWindow(QMainWindow):
         self.do = parts.Actions(self)
         self.commands = CommandSet(self.do.run, self, own_keys=self.settings.own_keys)
         self.commands.used = self.settings.used_commands
+        TextKeys(self.commands, self)
         self._build_bars()
         self._connect()
         if not self.settings.restore_state(self):
@@ -198,6 +202,7 @@ class MainWindow(QMainWindow):
         bridge.engine_ready.connect(self._engine_ready)
         bridge.runs_listed.connect(self._runs_listed)
         bridge.run_changed.connect(self._run_changed)
+        bridge.looked.connect(self._tell_news)
         bridge.checkpoint_saved.connect(self._checkpoint_saved)
         bridge.log_added.connect(self.log.add)
         bridge.downloading.connect(self.status.show_download)
@@ -391,7 +396,8 @@ class MainWindow(QMainWindow):
         shown = self.shown.data is not None and self.shown.data.info.id == info.id
         self.runs.update_run(info)
         if before != info.state:
-            self._runs_known(None if known else info.study)
+            self._has_news = True
+            self._new_study = self._new_study if known else info.study
         if shown and info.state in ENDED and before not in (None, info.state):
             self.shown.read_files(info.id)
         if info.state == "running":
@@ -402,6 +408,12 @@ class MainWindow(QMainWindow):
             self._run_failed(info)
         self._show_progress()
         self._update_commands()
+
+    def _tell_news(self) -> None:
+        """Tell of all runs that came or changed their state at once: a study may bring hundreds."""
+        if self._has_news:
+            study, self._has_news, self._new_study = self._new_study, False, ""
+            self._runs_known(study or None)
 
     def _run_failed(self, info: RunInfo) -> None:
         """Tell of a run that failed just now; hold the queue if the user wants that."""

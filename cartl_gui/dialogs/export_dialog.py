@@ -10,7 +10,6 @@ from PySide6.QtCore import QEvent, QSize, QStandardPaths, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QDialog,
-    QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -173,16 +172,18 @@ class ExportDialog(QDialog):
         self.show_button.setAutoDefault(False)
         self.show_button.clicked.connect(self._show_written)
         self.show_button.hide()
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        self.save_button = buttons.addButton("Save", QDialogButtonBox.ButtonRole.ApplyRole)
+        # No QDialogButtonBox: it hands the focus on to the default button, so that Tab would skip Close.
+        self.close_button, self.save_button = QPushButton("Close"), QPushButton("Save")
+        self.close_button.setAutoDefault(False)
+        self.close_button.clicked.connect(self.reject)
         self.save_button.setProperty("main", "true")
         self.save_button.setDefault(True)
         self.save_button.clicked.connect(self._save)
-        buttons.rejected.connect(self.reject)
         below = QHBoxLayout()
         below.addWidget(self.message, 1)
         below.addWidget(self.show_button)
-        below.addWidget(buttons)
+        below.addWidget(self.close_button)
+        below.addWidget(self.save_button)
         row = QHBoxLayout()
         row.setSpacing(16)
         row.addWidget(self.list)

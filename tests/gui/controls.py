@@ -91,15 +91,15 @@ def doubles(root: QWidget) -> list[str]:
     ]
 
 
-def walk(root: QWidget, key: Qt.Key = Qt.Key.Key_Tab) -> list[QWidget]:
-    """Press a key until it comes to a control again; the controls in the order in which they had the focus.
+def walk(root: QWidget) -> list[QWidget]:
+    """Press Tab until it comes to a control again; the controls in the order in which they had the focus.
 
     Raises:
         AssertionError: a control keeps the focus, though the key may lead over links in it first.
     """
     activate(root.window())
     if QApplication.focusWidget() is None:
-        QTest.keyClick(root, key)
+        QTest.keyClick(root, Qt.Key.Key_Tab)
     if [widget for widget in controls(root) if widget.isVisible()] == [QApplication.focusWidget()]:
         return [QApplication.focusWidget()]
     met: list[QWidget] = []
@@ -107,10 +107,10 @@ def walk(root: QWidget, key: Qt.Key = Qt.Key.Key_Tab) -> list[QWidget]:
         assert focused is not None, "nothing has the focus"
         met.append(focused)
         for _ in range(MOST_LINKS):
-            QTest.keyClick(focused, key)
+            QTest.keyClick(focused, Qt.Key.Key_Tab)
             if QApplication.focusWidget() is not focused:
                 break
-        assert QApplication.focusWidget() is not focused, f"{key.name} is caught in {path_of(focused)}"
+        assert QApplication.focusWidget() is not focused, f"Tab is caught in {path_of(focused)}"
     return met
 
 

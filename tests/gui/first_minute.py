@@ -120,6 +120,7 @@ def desk(settings: WindowSettings, themes: Theme, tmp_path: Path) -> Iterator[Ma
     """The window as it stands after the first start; its demo takes seconds."""
     assert QGuiApplication.platformName() == "xcb"
     demo = parse_study(TINY.replace("epochs = 2", "epochs = 6"))
+    settings.folder = str(tmp_path)
     window = MainWindow(Session(tmp_path / "workspace"), {"demo": demo}, settings, themes)
     window.resize(1280, 800)
     window.move(0, 0)
@@ -183,13 +184,6 @@ def first_minute(window: MainWindow) -> Steps:
     yield press("ctrl+2")
     yield soon(lambda: window.tabs.currentWidget() is window.live)
 
-    # the export dialog opens by its keys and goes by Escape
-    yield press("ctrl+e")
-    yield soon(lambda: dialog_above(window) is not None)
-    yield press("Escape")
-    yield soon(lambda: dialog_above(window) is None)
-    yield focus(window)
-
     # the list of runs is narrowed
     yield press("ctrl+f")
     yield soon(lambda: isinstance(QApplication.focusWidget(), QLineEdit))
@@ -198,8 +192,22 @@ def first_minute(window: MainWindow) -> Steps:
     yield press("ctrl+a", "BackSpace")
     yield soon(lambda: typed() == "")
 
-    # all runs end; then the window goes by its keys without a question
+    # all runs end
     yield later(lambda: [info.state for info in window.bridge.runs.values()] == ["finished"] * 2)
+    yield soon(lambda: window.shown.plot() is not None)
+
+    # a figure is written by keys alone; the field does not keep those of the command for itself
+    yield press("ctrl+e")
+    yield soon(lambda: dialog_above(window) is not None)
+    yield focus(dialog_above(window) or window)
+    yield soon(lambda: (dialog_above(window) or window).isActiveWindow())
+    yield press("Return")
+    yield soon(lambda: list(Path(window.settings.folder).glob("*.pdf")))
+    yield press("Escape")
+    yield soon(lambda: dialog_above(window) is None)
+    yield focus(window)
+
+    # the window goes by its keys without a question
     yield press("ctrl+q")
     yield later(lambda: not window.isVisible())
 

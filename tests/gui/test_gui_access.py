@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -105,7 +105,7 @@ def test_that_a_control_that_keeps_tab_or_is_left_out_is_noticed(qtbot: QtBot) -
     assert len(unreached(page, met[:1])) == 2
     column.addWidget(Trap())
     QApplication.processEvents()
-    with pytest.raises(AssertionError, match="Key_Tab is caught in Trap"):
+    with pytest.raises(AssertionError, match="Tab is caught in Trap"):
         walk(page)
 
 
@@ -121,7 +121,7 @@ def test_that_a_dialog_is_used_without_a_mouse_and_read_with_weak_eyes(
     def look(dialog: QWidget) -> None:
         assert controls(dialog)
         assert_named(dialog)
-        nothing_in(unreached(dialog, [*walk(dialog), *walk(dialog, Qt.Key.Key_Backtab)]))
+        nothing_in(unreached(dialog, walk(dialog)))
         nothing_in(list(faint_texts(dialog, TEXT)))
 
     look_at(kind, finished_window, look)

@@ -371,3 +371,15 @@ def test_that_days_near_today_are_named() -> None:
 )
 def test_that_measured_numbers_have_three_digits(value: float, text: str) -> None:
     assert words.readable(value) == text
+
+
+def test_that_all_runs_of_a_study_are_told_at_once(
+    window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(window.welcome, "show_runs", lambda runs, _read_only: told.append(len(runs)))
+    monkeypatch.setattr("cartl_gui.bridge.BUDGET", 60.0)
+    window.submit(demo_study(epochs=3))
+    assert told == [4]
+    window.bridge.drain()
+    assert told == [4]
