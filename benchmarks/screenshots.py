@@ -24,7 +24,7 @@ from cartl_gui.app import make_application
 from cartl_gui.main_window import MainWindow
 from cartl_gui.selection import Place
 from cartl_gui.settings import WindowSettings
-from cartl_gui.theme import DARK, LIGHT, Theme, palette_of, style_sheet
+from cartl_gui.theme import Theme
 from engine.api import Session, preset_texts, presets
 from tests.gui.dialogs import dialog_classes, look_at
 from tests.gui.scripted_session import ScriptedSession, demo_study
@@ -260,7 +260,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sizes", nargs="+", default=["1280x800", "1920x1080"])
-    parser.add_argument("--themes", nargs="+", default=["light", "dark"])
+    parser.add_argument("--themes", nargs="+", choices=["light", "dark"], default=["light", "dark"])
     parser.add_argument("--scale", type=float, default=1.0, help="size of everything in the window, 1 to 2")
     parser.add_argument("--workspace", type=Path, help="folder of runs that were really made")
     parser.add_argument("--study", help="title of the study in that folder")
@@ -270,11 +270,9 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     application = make_application()
     themes = Theme(application, "light")
+    themes.set_scale(options.scale)
     for name in options.themes:
-        colours = DARK if name == "dark" else LIGHT
-        application.setPalette(palette_of(colours))
-        application.setStyleSheet(style_sheet(colours))
-        themes.set_scale(options.scale)
+        themes.apply(name)
         for text in options.sizes:
             width, height = map(int, text.split("x"))
             if options.workspace is not None:

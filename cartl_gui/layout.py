@@ -19,6 +19,8 @@ from cartl_gui import theme
 
 #: Width in pixels from which the panel on the right is there by default.
 WIDE = 1500
+#: Width in pixels below which the form on the left is there only when asked for: the pages need the room.
+NARROW = 880
 #: Width and height in pixels that a part of the window keeps when there is little room.
 LEAST = 120
 _PLACES = {
@@ -90,7 +92,7 @@ class WindowLayout:
         for name, (title, place) in _PLACES.items():
             dock = self.docks[name] = QDockWidget(title, window)
             dock.setObjectName(name)
-            dock.setWidget(Shrinking(panels[name], keeps_width=name != "runs"))
+            dock.setWidget(Shrinking(panels[name], keeps_width=name == "setup"))
             window.addDockWidget(place, dock)
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
@@ -144,9 +146,10 @@ class WindowLayout:
                 return
 
     def _arrange(self) -> None:
+        least = {"setup": NARROW, "runs": 0, "inspector": WIDE}
         for name, dock in self.docks.items():
             dock.setFloating(False)
-            dock.setVisible(name != "inspector" or self._window.width() >= theme.px(WIDE))
+            dock.setVisible(self._window.width() >= theme.px(least[name]))
         sides = [self.docks["setup"], self.docks["inspector"]]
         self._window.resizeDocks(sides, [theme.px(400), theme.px(270)], Qt.Orientation.Horizontal)
         height = max(theme.px(190), self._window.height() // 4)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from cartl_gui import theme
 from cartl_gui.widgets import WrappedLabel
@@ -64,6 +64,8 @@ class NoticeBar(QFrame):
         row.addWidget(self._text, 1)
         row.addWidget(self.button)
         row.addWidget(self.close_button)
+        # A message never makes the window wider than the screen.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.hide()
 
     def tell(self, notice: Notice) -> None:

@@ -383,3 +383,16 @@ def test_that_all_runs_of_a_study_are_told_at_once(
     assert told == [4]
     window.bridge.drain()
     assert told == [4]
+
+
+@pytest.mark.parametrize("width", [860, 1280, 1600])
+def test_that_docks_leave_the_pages_their_room(window: MainWindow, width: int) -> None:
+    window.resize(width, 800)
+    assert window.width() == width
+    window.layout_of_docks.reset()
+    docks = window.layout_of_docks.docks
+    shown = {name for name, dock in docks.items() if dock.isVisible()}
+    assert shown == {"runs", *(["setup"] if width > 900 else []), *(["inspector"] if width > 1500 else [])}
+    assert window.width() == width and window.tabs.parentWidget().width() > width / 2
+    window.show_form()
+    assert docks["setup"].isVisible() and window.width() == width
