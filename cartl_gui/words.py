@@ -11,7 +11,7 @@ from typing import get_args
 from engine.config import ATTACKS, NORM_TITLES, ArchitectureName, RunConfig, Settings, format_ratio
 from engine.events import Interval, RunInfo
 from engine.statistics import Estimate
-from engine.wording import size
+from engine.wording import format_bytes
 
 STATE_WORDS = {
     "created": "queued",
@@ -186,7 +186,7 @@ def time_left(seconds: float | None, now: float | None = None) -> str:
 def used(amount: int, total: int | None) -> str:
     """Write how much of something is in use, in one unit: "0.4 of 7.6 GB"; without a total "0.4 GB"."""
     if total is None:
-        return size(amount)
+        return format_bytes(amount)
     unit = next((unit for unit in (10**12, 10**9, 10**6) if total >= unit), 10**3)
     name = {10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}[unit]
     return f"{amount / unit:.1f} of {total / unit:.1f} {name}"

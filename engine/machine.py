@@ -7,7 +7,6 @@ the accelerator, waits for it or draws a random number, so measuring never chang
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import psutil
 
 from engine.events import MachineSample
+from engine.store.atomic import free_bytes
 
 #: Seconds between two samples.
 PERIOD = 1.0
@@ -60,7 +60,7 @@ class Sampler:
         self._sensors: dict[str, Sensor] = {
             "load of the processor": _Processor().load,
             "memory": _memory,
-            "disk": lambda: {"disk_free": disk_free_at(folder)},
+            "disk": lambda: {"disk_free": free_bytes(folder)},
             "temperature of the processor": _processor_temperature,
             "name of the accelerator": device.name,
             "load of the accelerator": device.load,
@@ -241,9 +241,3 @@ class OtherPrograms:
         """The moment, and seconds of computing of all programs and of this one."""
         times, own = psutil.cpu_times(), self._process.cpu_times()
         return time.monotonic(), times.user + times.system, own.user + own.system
-
-
-def disk_free_at(folder: Path) -> int:
-    """Bytes free where a folder is, or will be made."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free

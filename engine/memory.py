@@ -1,6 +1,10 @@
-"""Telling a device that ran out of memory from other failures, and how much of it is free."""
+"""The memory of a device: whether it ran out, how much of it is free, and giving back what is not needed."""
 
 from __future__ import annotations
+
+import ctypes
+import gc
+import sys
 
 import psutil
 import torch
@@ -24,3 +28,18 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cpu":
         return int(psutil.virtual_memory().available)
     return None
+
+
+def give_back() -> bool:
+    """Give freed memory back to the system and the device; whether the system took all of it."""
+    if gc.isenabled():  # else a window collects, in the only thread that may destroy what belongs to it
+        gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform != "linux":
+        return False
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # another C library than glibc
+        return False
+    return True

@@ -40,13 +40,13 @@ from engine.events import (
 )
 from engine.memory import free_memory, is_out_of_memory
 from engine.stages import Host, Stage
-from engine.store.atomic import format_bytes
 from engine.store.checkpoints import CheckpointFolder
 from engine.store.run_file import RunFile
 from engine.store.run_folder import LogLevel, RunFolder
 from engine.store.run_reader import read_tables
 from engine.store.schema import MACHINE
 from engine.training.stage import TrainingStage
+from engine.wording import format_bytes
 
 #: Least time between two updates of the run's line and its heartbeat on disk.
 UPDATE_SECONDS = 0.25

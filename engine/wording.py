@@ -27,7 +27,7 @@ def significant(value: float) -> str:
     return re.sub(r"e([+-])0*", lambda found: "e-" if found[1] == "-" else "e", text)
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """A number of bytes for people: "1.5 GB", "12.0 kB"; powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 import traceback
@@ -341,6 +340,8 @@ class Worker:
         except MissingRunError as error:
             self._vanished(run_id, error)
             return False
+        from engine.memory import give_back
+
         try:
             from engine.runner import Runner
 
@@ -376,7 +377,7 @@ class Worker:
             self._end(folder, "failed", unexpected(error), level="error")
         finally:
             self._runner = None
-            _free_memory()
+            give_back()
         return False
 
     def _vanished(self, run_id: str, error: StoreError) -> None:
@@ -426,13 +427,3 @@ class Worker:
             if begun is None or begun.id != folder.id:
                 raise
             return begun
-
-
-def _free_memory() -> None:
-    """Give back what a run that ended still holds."""
-    import torch
-
-    if gc.isenabled():  # else a window collects, in the only thread that may destroy what belongs to it
-        gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

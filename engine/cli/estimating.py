@@ -13,7 +13,7 @@ from engine.cli.common import client_of, say
 from engine.cli.progress import showing
 from engine.cli.settings import chosen_study
 from engine.events import StudyEstimated
-from engine.wording import NOTHING, duration, size
+from engine.wording import NOTHING, duration, format_bytes
 
 
 def estimate(options: argparse.Namespace) -> int:
@@ -44,18 +44,18 @@ def estimate_text(found: StudyEstimated, now: float) -> str:
         (
             f"{run.name}, seed {run.seed}" if several else run.name,
             duration(run.seconds),
-            NOTHING if run.memory is None else size(run.memory),
-            size(run.disk),
+            NOTHING if run.memory is None else format_bytes(run.memory),
+            format_bytes(run.disk),
         )
         for run in found.runs
     ]
-    memory = NOTHING if found.memory is None else size(found.memory)
-    rows.append(("in all", duration(found.seconds), memory, size(found.disk)))
+    memory = NOTHING if found.memory is None else format_bytes(found.memory)
+    rows.append(("in all", duration(found.seconds), memory, format_bytes(found.disk)))
     table = report.format_table(("run", "time", "memory", "disk"), rows)
-    free = "" if found.memory_free is None else f"{size(found.memory_free)} of memory and "
+    free = "" if found.memory_free is None else f"{format_bytes(found.memory_free)} of memory and "
     end = time.strftime("%Y-%m-%d %H:%M", time.localtime(now + found.seconds))
     told = [
-        f"Begun now, it ends about {end}. {free}{size(found.disk_free)} on disk are free. "
+        f"Begun now, it ends about {end}. {free}{format_bytes(found.disk_free)} on disk are free. "
         f"Timed for {duration(found.probe_seconds)} on {found.device}; nothing was made.",
         *(f"Warning: {text}" for text in found.warnings),
         *(f"Note: {text}" for text in found.doubts),

@@ -30,9 +30,9 @@ from engine.config import (
 from engine.control import RunControl
 from engine.data import steps_per_epoch
 from engine.errors import CheckpointError, ConfigError, DataError, Problem
-from engine.estimate import memory
 from engine.estimate.disk import EMPTY, SMALL, attack_rows, table_bytes, training_rows
 from engine.estimate.images import Images, known_images
+from engine.estimate.memory import measuring
 from engine.estimate.probes import (
     AttackProbe,
     TrainingPace,
@@ -47,15 +47,17 @@ from engine.evaluation.stage import EXAMINED
 from engine.events import RunEstimate, StageLayout, StudyEstimated
 from engine.inspection.probe import probe_attack
 from engine.loading import load_network
-from engine.machine import OtherPrograms, disk_free_at
+from engine.machine import OtherPrograms
+from engine.memory import free_memory
 from engine.models import build_model
 from engine.models.placement import place_on
 from engine.randomness import generator
 from engine.references import Planned
+from engine.store.atomic import free_bytes
 from engine.store.checkpoints import KEPT
 from engine.training.loop import CHECKPOINT_SECONDS
 from engine.training.stage import PROBE_BATCH, objective_of
-from engine.wording import size
+from engine.wording import format_bytes
 
 #: Longest time in seconds that all probes take together, and one of them.
 BUDGET, LONGEST = 40.0, 16.0
@@ -119,14 +121,14 @@ def estimate_study(
         estimator.doubts.append(
             f"Other programs took {100 * busy:.0f} % of the processor meanwhile: without them it may be much faster."
         )
-    disk_free = disk_free_at(workspace)
+    disk_free = free_bytes(workspace)
     answer = StudyEstimated(
         tuple(found), str(device), time.perf_counter() - began, estimator.free.get(device), disk_free,
         estimator.all_doubts(), tuple(dict.fromkeys(estimator.warnings)),
     )  # fmt: skip
     if answer.disk > disk_free:
-        more = size(answer.disk - disk_free)
-        told = f"The runs leave {size(answer.disk)} on disk, {more} more than is free. Free some space first, or choose "
+        more = format_bytes(answer.disk - disk_free)
+        told = f"The runs leave {format_bytes(answer.disk)} on disk, {more} more than is free. Free some space first, or choose "
         answer = replace(answer, warnings=(*answer.warnings, told + "another workspace."))
     return answer
 
@@ -214,7 +216,7 @@ class _Estimator:
         """What one run will take."""
         config = planned.config
         device = torch.device("cpu") if self._beside_run else devices.choose(config.machine)
-        self.free.setdefault(device, memory.free(device))
+        self.free.setdefault(device, free_memory(device))
         if not self._beside_run:
             self._once(("warm", device), lambda: warm_up(device, self._control))
         threads = config.machine.threads or devices.default_threads()
@@ -369,7 +371,7 @@ class _Estimator:
             return probe.pass_seconds(member, min(batch, fits), min(ATTACK_SECONDS, allowance / 2))
 
         def measured() -> tuple[dict[Hashable, float], int | None]:
-            with memory.measuring(device) as peak:
+            with measuring(device) as peak:
                 paces = {kind: seconds_of(member) for kind, member in kinds.items()}
             return paces, peak.bytes
 
@@ -452,8 +454,8 @@ class _Estimator:
 
     def _warn_of_memory(self, config: RunConfig, needs: _Needs, free: int) -> None:
         assert needs.memory is not None
-        over = size(max(0, needs.memory - free))
-        told = f"{self._title(config)} needs about {size(needs.memory)} of memory, {over} more than is free."
+        over = format_bytes(max(0, needs.memory - free))
+        told = f"{self._title(config)} needs about {format_bytes(needs.memory)} of memory, {over} more than is free."
         fits = int((USABLE * free - needs.static) / needs.each) if needs.each else 0
         if 2 <= fits < needs.batch_size:
             told += f" A batch size of about {_round(fits)} would fit."

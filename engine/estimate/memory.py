@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 import torch
+
+from engine.memory import give_back
 
 #: Seconds between two looks at the process's size.
 PERIOD = 0.004
@@ -44,28 +43,6 @@ def measuring(device: torch.device) -> Iterator[Peak]:
         peak.bytes = grown[0]
     else:
         yield peak
-
-
-def free(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None if that cannot be told."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
-
-
-def give_back() -> bool:
-    """Give freed memory back to the system and the device; whether the system took all of it."""
-    if gc.isenabled():  # else a window collects, in the only thread that may destroy what belongs to it
-        gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if sys.platform != "linux":
-        return False
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # another C library than glibc
-        return False
-    return True
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import DamagedFileError, UntrustedFileError
-from engine.store.atomic import format_bytes
+from engine.wording import format_bytes
 
 if TYPE_CHECKING:
     import torch

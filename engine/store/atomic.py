@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import StoreError
-from engine.wording import size
+from engine.wording import format_bytes
 
 #: How a size is written in messages.
-format_bytes = size
 #: Part of every temporary name; what carries it was never finished and may be removed.
 TEMPORARY = ".tmp-"
 

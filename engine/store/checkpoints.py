@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from engine.config import StageName
 from engine.errors import CheckpointError, DamagedFileError, StoreError
 from engine.store.atomic import (
-    format_bytes,
     replacing,
     require_space,
     sync_folder,
@@ -37,6 +36,7 @@ from engine.store.tensor_files import (
     sha256_of,
     tensors_of,
 )
+from engine.wording import format_bytes
 
 if TYPE_CHECKING:
     import torch

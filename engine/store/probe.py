@@ -16,11 +16,11 @@ from typing import Any
 
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError
 from engine.store.archives import refusal
-from engine.store.atomic import format_bytes
 from engine.store.exported import is_exported, read_exported
 from engine.store.tensor_files import check_safetensors, read_checkpoint
 from engine.store.torchscript import is_torchscript, read_torchscript
 from engine.store.torn_chunks import read_rows
+from engine.wording import format_bytes
 
 MEMORY_BYTES = 4 * 2**30
 MAX_DATASET_BYTES = 2**30

@@ -24,11 +24,12 @@ from typing import IO
 from engine.errors import DamagedFileError, StoreError, UntrustedFileError, WorkspaceLockedError
 from engine.events import RunRecord
 from engine.store.archives import refusal
-from engine.store.atomic import format_bytes, free_bytes, sync_folder, temporary_path, write_error, write_text
+from engine.store.atomic import free_bytes, sync_folder, temporary_path, write_error, write_text
 from engine.store.run_folder import CONFIG_FILE, MAX_TEXT_BYTES, STATUS_FILE, RunFolder, read_text
 from engine.store.run_package import ENVIRONMENT, NAMES, README, SUMS, settled_status
 from engine.store.run_reader import read_record
 from engine.store.workspace import Workspace, slug
+from engine.wording import format_bytes
 
 MAX_FILES = 200
 MAX_BYTES = 256 * 2**30

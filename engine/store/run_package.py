@@ -29,7 +29,6 @@ from engine import __version__
 from engine.errors import DamagedFileError, StoreError
 from engine.events import ENDED, RunInfo, RunRecord
 from engine.store.atomic import (
-    format_bytes,
     free_bytes,
     replacing,
     sync_file,
@@ -40,6 +39,7 @@ from engine.store.atomic import (
 from engine.store.checkpoints import CheckpointFolder
 from engine.store.run_folder import CONFIG_FILE, STATUS_FILE, RunFolder, read_text
 from engine.store.tables import write_run_file
+from engine.wording import format_bytes
 
 README, SUMS, ENVIRONMENT = "README.txt", "SHA256SUMS", "environment.json"
 #: What the files of a run may be called; nothing else is written or taken in.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import DamagedFileError
 from engine.store.archives import open_archive, refusal
-from engine.store.atomic import format_bytes, regular_size
+from engine.store.atomic import regular_size
+from engine.wording import format_bytes
 
 if TYPE_CHECKING:
     import torch

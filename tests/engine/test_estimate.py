@@ -21,6 +21,7 @@ from engine.estimate.images import COUNTS, known_images
 from engine.estimate.probes import AttackProbe, TrainingPace, TrainingProbe
 from engine.evaluation.plan import EXPECTED_SURVIVORS, Plan
 from engine.events import EngineReady, RequestFailed, RunChanged, StageLayout, StudyEstimated
+from engine.memory import free_memory
 from engine.references import Planned
 from engine.store.workspace import Workspace
 from tests.engine.small import carry_out, chain, only, open_session, small_model, wait_for
@@ -143,7 +144,7 @@ def test_that_what_does_not_fit_is_halved_and_reckoned(
         return fitting(probe, batch_size, watched, seconds)
 
     monkeypatch.setattr(TrainingProbe, "time", short_of_memory)
-    monkeypatch.setattr(memory, "free", lambda device: 100_000)
+    monkeypatch.setattr(estimate, "free_memory", lambda device: 100_000)
     found = told(pretraining())
     assert timed == [("pretraining", 6)]
     assert found.doubts == ("Timed with fewer images than a step has: “chain”.",)
@@ -193,7 +194,7 @@ def test_that_the_size_of_every_data_set_is_known_before_it_is_loaded() -> None:
 def test_that_more_than_the_free_disk_is_told(
     timed: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "disk_free_at", lambda folder: 10_000)
+    monkeypatch.setattr(estimate, "free_bytes", lambda folder: 10_000)
     (warning,) = told(pretraining()).warnings
     assert "on disk" in warning and "more than is free" in warning
 
@@ -336,4 +337,4 @@ def test_that_memory_is_the_growth_while_measuring() -> None:
         del held
     if peak.bytes is not None:  # where freed memory can be given back
         assert 150e6 < peak.bytes < 260e6
-    assert memory.free(CPU) and probes.STEPS > 1
+    assert free_memory(CPU) and probes.STEPS > 1

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.garbage import GarbageCollector
-from engine.estimate.memory import give_back
+from engine.memory import give_back
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from engine.store import atomic, process, run_folder, workspace
 from engine.store.process import ProcessIdentity
 from engine.store.run_folder import RunFolder
 from engine.store.workspace import Workspace, slug
+from engine.wording import format_bytes
 
 HOLDER = """
 import sys, time
@@ -433,7 +434,7 @@ def test_that_the_workspace_loads_neither_torch_nor_h5py() -> None:
     ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2 * 10**12, "2.0 TB")]
 )
 def test_that_sizes_are_written_for_people(size: int, text: str) -> None:
-    assert atomic.format_bytes(size) == text
+    assert format_bytes(size) == text
 
 
 def test_that_an_atomic_file_is_old_or_new(tmp_path: Path) -> None:
