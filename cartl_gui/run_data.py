@@ -23,6 +23,7 @@ from engine.events import (
     TableName,
 )
 from engine.statistics import wilson
+from engine.wording import format_bytes
 
 #: Points drawn per curve at most; more cost time and show nothing on a screen.
 MAX_POINTS = 2000
@@ -215,9 +216,9 @@ def machine_facts(data: RunData) -> list[tuple[str, str]]:
     told = (
         ("Accelerator load", "device_load", np.nanmean, lambda value: f"{100 * value:.0f} % on average"),
         ("Processor load", "processor", np.nanmean, lambda value: f"{100 * value:.0f} % on average"),
-        ("Memory in use", memory, np.nanmax, lambda value: f"at most {words.size(value)}, all programs"),
+        ("Memory in use", memory, np.nanmax, lambda value: f"at most {format_bytes(value)}, all programs"),
         ("Temperature", "temperature", np.nanmax, lambda value: f"at most {value:.0f} °C"),
-        ("Free on disk", "disk_free", np.nanmin, lambda value: f"at least {words.size(value)}"),
+        ("Free on disk", "disk_free", np.nanmin, lambda value: f"at least {format_bytes(value)}"),
     )
     return [
         (title, write(float(summary(columns[name]))))

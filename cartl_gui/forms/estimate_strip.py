@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWi
 from cartl_gui import theme, words
 from cartl_gui.widgets import WrappedLabel
 from engine.events import RunEstimate, StudyEstimated
+from engine.wording import format_bytes
 
 #: Milliseconds after which the hour of the end is told anew.
 CLOCK_MS = 20_000
@@ -198,7 +199,7 @@ def summary(estimate: StudyEstimated, now: float | None = None) -> str:
     if estimate.memory is not None:
         free = " free" if estimate.memory_free is not None else " of memory"
         parts.append(words.used(estimate.memory, estimate.memory_free) + free)
-    parts.append(f"{words.size(estimate.disk)} on disk")
+    parts.append(f"{format_bytes(estimate.disk)} on disk")
     return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
 
@@ -214,8 +215,8 @@ def details(estimate: StudyEstimated) -> list[str]:
 
 def _line(run: RunEstimate, *, several: bool) -> str:
     name = f"{run.name}, seed {run.seed}" if several else run.name
-    memory = [f"{words.size(run.memory)} of memory"] if run.memory is not None else []
-    return f"{name}: {', '.join([words.duration(run.seconds), *memory, f'{words.size(run.disk)} on disk'])}"
+    memory = [f"{format_bytes(run.memory)} of memory"] if run.memory is not None else []
+    return f"{name}: {', '.join([words.duration(run.seconds), *memory, f'{format_bytes(run.disk)} on disk'])}"
 
 
 def _doubts(doubts: Sequence[str]) -> str:

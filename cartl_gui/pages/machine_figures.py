@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from cartl_gui import theme, words
 from engine.events import MachineSample
+from engine.wording import format_bytes
 
 #: Bytes on disk and share of the memory left below which a figure is marked.
 LOW_DISK = 2 * 10**9
@@ -98,7 +99,7 @@ class MachineFigures(QWidget):
         self._show(self.temperature, None if warm is None else f"{warm:.0f} °C")
         free = sample.disk_free
         low = free is not None and free < LOW_DISK
-        left = None if free is None else f"{words.size(free)} free"
+        left = None if free is None else f"{format_bytes(free)} free"
         self._show(self.disk, left and f"only {left}" if low else left, marked=low)
         lines = describe(sample)
         self.setToolTip("\n".join(lines))
@@ -128,7 +129,7 @@ def describe(sample: MachineSample) -> list[str]:
         lines.append(f"Temperature: {sample.temperature:.0f} °C")
     if sample.disk_free is not None:
         low = "; nearly full: empty the bin or free some space" if sample.disk_free < LOW_DISK else ""
-        lines.append(f"Disk of the workspace: {words.size(sample.disk_free)} free{low}")
+        lines.append(f"Disk of the workspace: {format_bytes(sample.disk_free)} free{low}")
     return lines
 
 
