@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cartl_gui import words
 from engine.config import StageName
 from engine.events import (
     AttackProgress,
