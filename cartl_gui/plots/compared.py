@@ -463,7 +463,7 @@ class ComparedDistance(ComparedBlocks):
 
     choices = (
         Measured("Feature distance", "distance, normalised L2", "layers", "distance"),
-        Measured("Relative", "Relative distance", "distance, relative L2", "layers", "relative_distance"),
+        Measured("Relative distance", "distance, relative L2", "layers", "relative_distance"),
     )
     empty_text = "How far features of the runs drift in each block appears here after their first epoch."
 

@@ -275,6 +275,19 @@ def test_that_another_quantity_colour_and_time_axis_can_be_chosen(
     twin.deleteLater()
 
 
+def test_that_every_quantity_on_offer_is_drawn_as_it_was_measured(
+    page: ComparePage, data: dict[str, RunData]
+) -> None:
+    page.choose(["at-0"])
+    fill(page, data)
+    for panel in panels(page):
+        for row, measured in enumerate(panel.choices):
+            panel.choice.activated.emit(row)
+            stored = data["at-0"].columns("pretraining", measured.table)[measured.column]
+            drawn = stored[-1] if panel.x_axis == "block" else stored
+            assert panel.curves[0].y == pytest.approx(measured.factor * drawn), measured.title
+
+
 def test_that_only_a_run_that_went_on_is_drawn_anew(
     page: ComparePage, data: dict[str, RunData], monkeypatch: pytest.MonkeyPatch
 ) -> None:
