@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from PySide6.QtGui import QFont, QKeyEvent
 from PySide6.QtWidgets import QLabel, QWidget
 
@@ -46,7 +46,10 @@ class ValueAxis(pg.AxisItem):
 
 
 class PlotPanel(PlotFrame):
-    """A plot with its frame. Subclasses fill it in `consume` and tell their numbers in `series`."""
+    """A plot with its frame. Subclasses fill it in `consume` and tell their numbers in `series`.
+
+    Each can be made without arguments, for `twin` to copy it.
+    """
 
     #: Words for the middle of an empty plot.
     empty_text = "Appears when a run has measured something."
@@ -59,7 +62,9 @@ class PlotPanel(PlotFrame):
     #: Something is pointed at in this plot, or nothing any more.
     pointed_at = Signal(object)
 
-    def __init__(self, title: str, x_title: str, y_title: str, *, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, title: str = "", x_title: str = "", y_title: str = "", *, parent: QWidget | None = None
+    ) -> None:
         super().__init__(title, parent)
         self.titles = (x_title, y_title)
         self.curves: list[Curve] = []
@@ -476,7 +481,7 @@ class PlotPanel(PlotFrame):
         if recoloured or event.type() == QEvent.Type.FontChange:
             self.recolour(theme.scheme())
 
-    def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the words of an empty plot in its middle, and let mouse and keys move the crosshair."""
         kind = event.type()
         if kind == QEvent.Type.Resize:

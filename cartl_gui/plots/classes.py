@@ -23,7 +23,6 @@ class ClassesPlot(PlotPanel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Accuracy by class", "class", "accuracy (%)", parent=parent)
         self._items = tuple(pg.BarGraphItem(x=[], height=[], width=0.38, pen=None) for _ in range(2))
-        self._entries = []
         for index, (item, name) in enumerate(zip(self._items, ("clean", "robust"), strict=True)):
             self.plot.addItem(item)
             curve = self.add_curve(name, CurveStyle(index, width=6.0))

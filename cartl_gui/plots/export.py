@@ -26,7 +26,7 @@ from PySide6.QtCore import (
     QSizeF,
     Qt,
 )
-from PySide6.QtGui import QColor, QImage, QPageLayout, QPageSize, QPainter, QPdfWriter
+from PySide6.QtGui import QColor, QImage, QImageWriter, QPageLayout, QPageSize, QPainter, QPdfWriter
 from PySide6.QtSvg import QSvgGenerator
 
 from cartl_gui.plots.base import PlotPanel
@@ -168,7 +168,7 @@ def render(
         return render_pdf(places, style, origin=origin)
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    render_png(places, style, dpi=dpi, origin=origin).save(buffer, "PNG")
+    QImageWriter(buffer, b"png").write(render_png(places, style, dpi=dpi, origin=origin))
     return bytes(buffer.data().data())
 
 

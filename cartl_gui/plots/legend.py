@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QPointF, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QStyle, QStyleOptionToolButton, QStylePainter, QToolButton, QWidget
 
@@ -70,7 +70,7 @@ class LegendEntry(QToolButton):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Make room for larger letters."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange and getattr(self, "value", ""):
+        if event.type() == QEvent.Type.FontChange and hasattr(self, "value") and self.value:
             self._value_width = self.fontMetrics().horizontalAdvance(self.value)
             self.updateGeometry()
             self.resized.emit()
@@ -245,7 +245,7 @@ class Legend(QWidget):
         super().resizeEvent(event)
         self.arrange()
 
-    def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Close the gap of an entry that is hidden, and make room for one that is shown."""
         if event.type() in (QEvent.Type.HideToParent, QEvent.Type.ShowToParent):
             self.arrange()

@@ -14,6 +14,8 @@ import numpy as np
 
 from cartl_gui.plots.style import CurveStyle
 
+#: The direction of an axis.
+Along = Literal["x", "y"]
 #: Column and value of the rows that are shown; None for all.
 Where = tuple[str, str | float] | None
 
@@ -48,7 +50,7 @@ class Errors:
     low: str = ""
     high: str = ""
     half: str = ""
-    along: Literal["x", "y"] = "y"
+    along: Along = "y"
     where: Where = None
     factor: float = 1.0
 
@@ -132,7 +134,7 @@ class Level:
     place: float
     text: str
     look: CurveStyle | None
-    along: Literal["x", "y"] = "x"
+    along: Along = "x"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QPainter, QPen, QWheelEvent
+from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QPainter, QPen, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
@@ -391,13 +391,13 @@ class MosaicPlot(PlotPanel):
         return caption_of(self._gallery, int(self._rows[number]))
 
     # mouse and keys ------------------------------------------------------------------------------------
-    def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Scroll and zoom by wheel, choose by arrow keys, and keep the scroll bar at the right edge."""
         kind = event.type()
         if watched is self.widget:
-            if kind == QEvent.Type.Resize and hasattr(self, "bar"):
-                width = self.bar.sizeHint().width()
-                self.bar.setGeometry(self.widget.width() - width, 0, width, self.widget.height())
+            if isinstance(event, QResizeEvent) and hasattr(self, "bar"):
+                size, width = event.size(), self.bar.sizeHint().width()
+                self.bar.setGeometry(size.width() - width, 0, width, size.height())
             elif kind in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
                 self._labels.update()
             elif kind == QEvent.Type.KeyPress and isinstance(event, QKeyEvent) and self._key_pressed(event):
@@ -420,7 +420,7 @@ class MosaicPlot(PlotPanel):
             return True
         columns = self.tiling.columns
         page = columns * max(1, int(self._room().height() / (self.tiling.scale * self.tiling.height)))
-        moves = {
+        moves: dict[int, int] = {
             Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1, Qt.Key.Key_Up: -columns, Qt.Key.Key_Down: columns,
             Qt.Key.Key_PageUp: -page, Qt.Key.Key_PageDown: page, Qt.Key.Key_Home: -count, Qt.Key.Key_End: count,
         }  # fmt: skip

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
+from PySide6.QtCore import QRectF
 
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.export import PROGRAM, Origin
@@ -115,7 +116,7 @@ def script(
     lines += ["plt.rcParams.update({", *(f"    {key!r}: {value!r}," for key, value in settings.items()), "})"]
     size = f"({_short(style.width)} / 25.4, {_short(style.height)} / 25.4)"
     lines.append(f'figure = plt.figure(figsize={size}, layout="constrained")  # inches')
-    spans = list(_grid([share.getRect() for _panel, share in places], lines))
+    spans = list(_grid([share for _panel, share in places], lines))
     for number, (place, drawn, span) in enumerate(zip(places, marks, spans, strict=True)):
         letter = f"({chr(ord('a') + number)}) " if len(places) > 1 and style.letters and number < 26 else ""
         lines += [
@@ -142,21 +143,24 @@ def _comments(name: str, tables: Sequence[str], origin: Origin) -> list[str]:
     ]
 
 
-def _grid(rects: Sequence[tuple[float, ...]], lines: list[str]) -> Iterator[str]:
+def _grid(shares: Sequence[QRectF], lines: list[str]) -> Iterator[str]:
     """Add the grid that the plots of a figure stand in; gives what part of it each takes."""
-    across = _edges_of([edge for left, _top, width, _height in rects for edge in (left, left + width)])
-    down = _edges_of([edge for _left, top, _width, height in rects for edge in (top, top + height)])
+    across = _edges_of([edge for share in shares for edge in (share.left(), share.right())])
+    down = _edges_of([edge for share in shares for edge in (share.top(), share.bottom())])
     widths, heights = ([_short(step) for step in np.diff(found)] for found in (across, down))
-    if len(rects) > 1:
+    if len(shares) > 1:
         lines.append(
             f"grid = figure.add_gridspec({len(heights)}, {len(widths)}, width_ratios={widths}, height_ratios={heights})"
         )
-    for left, top, width, height in rects:
+    for share in shares:
         rows, columns = (
-            f"{_nearest(found, begin)}:{_nearest(found, begin + length)}"
-            for found, begin, length in ((down, top, height), (across, left, width))
+            f"{_nearest(found, begin)}:{_nearest(found, end)}"
+            for found, begin, end in (
+                (down, share.top(), share.bottom()),
+                (across, share.left(), share.right()),
+            )
         )
-        yield f"grid[{rows}, {columns}]" if len(rects) > 1 else ""
+        yield f"grid[{rows}, {columns}]" if len(shares) > 1 else ""
 
 
 def _edges_of(places: list[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QPointF, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPolygonF
 from PySide6.QtWidgets import QButtonGroup, QGraphicsPolygonItem, QHBoxLayout, QPushButton, QWidget
 
@@ -104,7 +104,7 @@ class SampleDistancePlot(PlotPanel):
     @property
     def per(self) -> Per:
         """What is drawn to the right."""
-        return self._group.checkedButton().property("per")
+        return next(per for per, button in self.per_buttons.items() if button.isChecked())
 
     def show_sample(self, gallery: Gallery | None, sample: int | None) -> None:
         """Show an image of a gallery; without one mean and spread alone."""
@@ -304,10 +304,11 @@ class SampleDistancePlot(PlotPanel):
         self.say("")
 
     # choosing ------------------------------------------------------------------------------------------
-    def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Choose the place before or after by arrow keys."""
         if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
-            step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(event.key())
+            steps: dict[int, int] = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+            step = steps.get(event.key())
             if step is not None and not self.is_empty() and self._gallery is not None:
                 places = places_under(self._gallery, self._place, self.per)
                 index = 0 if places is None else places[step > 0] + step

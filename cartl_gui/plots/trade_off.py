@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QGraphicsSimpleTextItem, QToolTip, QWidget
 
 from cartl_gui import words
 from cartl_gui.plots.base import QUIET, Curve, CurveStyle, PlotPanel, Series
-from cartl_gui.plots.marks import Errors, Lines, Mark, Texts
+from cartl_gui.plots.marks import Along, Errors, Lines, Mark, Texts
 from cartl_gui.plots.style import SYMBOLS
 from cartl_gui.theme import Scheme
 from engine.events import RunInfo
@@ -272,15 +272,16 @@ class TradeOffPlot(PlotPanel):
 
     def marks(self) -> tuple[Mark, ...]:
         """Each line through its cells with their intervals and k, and the Pareto front."""
-        x, y = (f"{part} accuracy (%)" for part in ("clean", "robust"))
+        parts: dict[Along, str] = {"x": "clean", "y": "robust"}
+        x, y = (f"{part} accuracy (%)" for part in parts.values())
         found: list[Mark] = []
         for line, curve in zip(self.lines, self.curves, strict=False):
             if not curve.entry.isChecked() or not curve.has_values():
                 continue
             where = ("line", line.name)
-            for along, part in (("x", "clean"), ("y", "robust")):
-                ends = (f"{part} 95 % {end} (%)" for end in ("low", "high"))
-                found.append(Errors(x, y, curve.style, *ends, along=along, where=where))
+            for along, part in parts.items():
+                low, high = (f"{part} 95 % {end} (%)" for end in ("low", "high"))
+                found.append(Errors(x, y, curve.style, low, high, along=along, where=where))
             found.append(Lines(x, y, line.name, curve.style, where=where))
             found.append(Texts(x, y, "k", "k={:g}", curve.style, where))
         if self._front.has_values() and self._front.entry.isChecked():
