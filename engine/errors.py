@@ -14,7 +14,7 @@
     ├── CheckpointError        a checkpoint does not fit what it is loaded into
     ├── DeviceError            the chosen device cannot be used
     ├── OutOfMemoryError       the device has too little memory for the settings
-    └── DivergedError          a loss or gradient stopped being a number
+    └── DivergedError          a loss, a weight or an output stopped being a number
 
 A message says what was expected, what came and what to do.
 """
@@ -114,4 +114,7 @@ class OutOfMemoryError(CartlError):
 
 
 class DivergedError(CartlError):
-    """A loss or gradient stopped being a number several steps in a row."""
+    """A loss, a weight or an output of the network stopped being a number."""
+
+    #: What to do where training diverged.
+    REMEDY = "Lower the learning rate or the weight of the penalty; the last checkpoint is intact."

@@ -16,7 +16,7 @@ from engine.config.training import FinetuningConfig, PretrainingConfig
 
 StageName = Literal["pretraining", "finetuning", "attack"]
 STAGES: tuple[StageName, ...] = ("pretraining", "finetuning", "attack")
-STAGE_TITLES: dict[StageName, str] = {
+STAGE_TITLES: dict[str, str] = {
     "pretraining": "Pre-training",
     "finetuning": "Transfer",
     "attack": "Attack",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from engine.config import StageName
-from engine.errors import CheckpointError, DamagedFileError, StoreError
+from engine.errors import CheckpointError, DamagedFileError, DivergedError, StoreError
 from engine.store.atomic import (
     replacing,
     require_space,
@@ -77,12 +77,15 @@ class CheckpointFolder:
             The new file.
 
         Raises:
-            CheckpointError: a tensor is not finite; the checkpoints before are unchanged.
+            DivergedError: a tensor is not finite; the checkpoints before are unchanged.
             StoreError: there is no space, or the file could not be written or read back.
         """
         plain = _self_contained(state)
         tensors = tensors_of(plain, "the state")
-        _require_finite({name: entry for name, entry in plain.items() if name not in may_be_nan})
+        if broken := _not_finite({name: entry for name, entry in plain.items() if name not in may_be_nan}):
+            raise DivergedError(
+                f"{broken} holds numbers that are not finite after step {step}. {DivergedError.REMEDY}"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         require_space(self.path, 3 * sum(tensor.nbytes for _, tensor in tensors) + SPARE_BYTES)
         serial = 1 + max((int(_NAME.fullmatch(path.name)[1]) for path in self._names()), default=0)  # type: ignore[index]
@@ -214,7 +217,8 @@ def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         StoreError: the name has another ending, or the file could not be written.
     """
     plain = _self_contained(dict(tensors))
-    _require_finite(plain)
+    if broken := _not_finite(plain):
+        raise CheckpointError(f"{broken} holds numbers that are not finite, so the weights were not saved")
     if path.suffix == ".safetensors":
         from safetensors.torch import save
 
@@ -374,11 +378,11 @@ def _self_contained(state: Any) -> Any:
     return convert(state)
 
 
-def _require_finite(state: Mapping[str, Any]) -> None:
+def _not_finite(state: Mapping[str, Any]) -> str | None:
+    """Name of a tensor that holds other than finite numbers."""
     import torch
 
     for name, tensor in tensors_of(state, "the state"):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"{name} holds numbers that are not finite, so it was not saved; what was saved before is unchanged"
-            )
+            return name
+    return None

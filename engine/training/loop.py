@@ -116,7 +116,7 @@ class Trainer:
 
         Raises:
             Interrupted: asked to pause or stop; a checkpoint of this very step is saved.
-            DivergedError: the loss is no longer a number.
+            DivergedError: the loss, or a number of the state to be saved, is no longer finite.
         """
         self._began = time.monotonic()
         try:
@@ -268,7 +268,7 @@ class Trainer:
         if broken.any():
             raise DivergedError(
                 f"The loss stopped being a number at step {int(steps[broken][0])} of {self.total_steps}. "
-                "Lower the learning rate or the weight of the penalty; the last checkpoint is intact."
+                f"{DivergedError.REMEDY}"
             )
 
     def _inspect_if_due(self) -> None:
