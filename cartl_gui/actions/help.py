@@ -124,7 +124,7 @@ class HelpActions(Area):
         window.show_form()
         shown = window.setup.form.reveal(row.place)
         if shown is not None:
-            window.setup.scroll.ensureWidgetVisible(shown)
+            window.setup.scroll_area.ensureWidgetVisible(shown)
 
     # the tour -------------------------------------------------------------------------------------------
     def _steps(self) -> Iterator[Step]:
@@ -182,5 +182,5 @@ def _where(place: str) -> str:
     titles = [
         STAGE_TITLES.get(stage, stage.capitalize()),
         *(part.replace("_", " ").capitalize() for part in inner),
-    ]  # type: ignore[call-overload]
+    ]
     return " › ".join(titles)

@@ -69,7 +69,7 @@ class SetupLayout(QObject):
         self.changes_section = ChangesSection()
         self._found = WrappedLabel("muted")
         self._found.hide()
-        self.scroll = QScrollArea()
+        self.scroll_area = QScrollArea()
         self.help = WrappedLabel("muted")
         self.help.setMinimumHeight(52)
         self.help.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -129,8 +129,8 @@ class SetupLayout(QObject):
         return column
 
     def _body(self, grid: GridSection, form: ConfigForm) -> QScrollArea:
-        inner = QWidget()
-        both = QVBoxLayout(inner)
+        self._content = QWidget()
+        both = QVBoxLayout(self._content)
         both.setContentsMargins(0, 0, 0, 0)
         both.setSpacing(0)
         above = QVBoxLayout()
@@ -139,11 +139,11 @@ class SetupLayout(QObject):
         above.addWidget(grid)
         both.addLayout(above)
         both.addWidget(form, 1)
-        self.scroll.setWidget(inner)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setAccessibleName("Settings of the run")
-        return self.scroll
+        self.scroll_area.setWidget(self._content)
+        self.scroll_area.setWidgetResizable(True)
+        self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area.setAccessibleName("Settings of the run")
+        return self.scroll_area
 
     def _foot(self) -> QHBoxLayout:
         foot = QHBoxLayout()
@@ -155,7 +155,7 @@ class SetupLayout(QObject):
 
     def order_tabs(self) -> None:
         """Let the Tab key go through the settings as they stand, in whatever order they were made."""
-        for one, other in itertools.pairwise(_in_order(self.scroll.widget())):
+        for one, other in itertools.pairwise(_in_order(self._content)):
             QWidget.setTabOrder(one, other)
 
     def show_amount_of_changes(self, amount: int, source: str) -> None:
@@ -191,8 +191,8 @@ def _in_order(part: QWidget | QLayout) -> Iterator[QWidget]:
     if isinstance(part, QWidget) and part.focusPolicy() & Qt.FocusPolicy.TabFocus:
         yield part
     layout = part.layout() if isinstance(part, QWidget) else part
-    for place in range(layout.count() if layout is not None else 0):
-        item = layout.itemAt(place)
-        inner = item.widget() or item.layout()
+    items = [layout.itemAt(place) for place in range(layout.count())] if layout is not None else []
+    for item in items:
+        inner = (item.widget() or item.layout()) if item is not None else None
         if inner is not None:
             yield from _in_order(inner)

@@ -78,7 +78,7 @@ class SetupPanel(QWidget):
             parts.presets, parts.presets.chooser, parts.title, parts.chooser
         )  # fmt: skip
         self.add_button, self.remove_button = parts.add_button, parts.remove_button
-        self.run_button, self.scroll, self.estimate = parts.run_button, parts.scroll, parts.estimate
+        self.run_button, self.scroll_area, self.estimate = parts.run_button, parts.scroll_area, parts.estimate
         self._status, self._help = parts.status, parts.help
         self.desk = FieldDesk(self, self.form, parts.help, recent if recent is not None else RecentValues())
         self._connect()
@@ -288,7 +288,7 @@ class SetupPanel(QWidget):
         self._restored = True
         if place and (row := self.form.row_at(place)) is not None and row.relevant:
             self.form.reveal(place)
-            self.scroll.ensureWidgetVisible(row)
+            self.scroll_area.ensureWidgetVisible(row)
 
     def _settle(self, step: str, place: str = "", *, typed: bool = False) -> None:
         """Check everything after an edit, tell what came out, and note the step."""
@@ -310,7 +310,7 @@ class SetupPanel(QWidget):
         else:
             stage = str(source)
             on = stage in STAGES and self.form.sections[stage].switch.isChecked()  # type: ignore[union-attr]
-            title = STAGE_TITLES.get(stage, "Checkpoint")  # type: ignore[call-overload]
+            title = STAGE_TITLES.get(stage, "Checkpoint")
             self._settle(f"switch {title} {'on' if on else 'off'}")
 
     def _grid_edited(self, name: str) -> None:
@@ -528,7 +528,7 @@ class SetupPanel(QWidget):
         section.setVisible(on)
         self._tell_changes()
         if on:
-            self.scroll.ensureWidgetVisible(section)
+            self.scroll_area.ensureWidgetVisible(section)
 
     def _compare_with(self, _key: str) -> None:
         self._tell_changes()
@@ -551,8 +551,8 @@ class SetupPanel(QWidget):
             return
         if place.startswith("grid."):
             self.grid.set_open(True)
-            self.scroll.ensureWidgetVisible(self.grid)
+            self.scroll_area.ensureWidgetVisible(self.grid)
             return
         row = self.form.reveal(place)
         if row is not None:
-            self.scroll.ensureWidgetVisible(row)
+            self.scroll_area.ensureWidgetVisible(row)

@@ -295,7 +295,7 @@ def test_that_the_form_never_needs_to_scroll_sideways(qtbot: QtBot) -> None:
     for place in ("pretraining.attack.step_size", "attack.step_size"):
         row(panel.form, place).set_value("0.9")
     qtbot.wait(20)
-    assert panel.form.minimumSizeHint().width() <= panel.scroll.viewport().width()
+    assert panel.form.minimumSizeHint().width() <= panel.scroll_area.viewport().width()
     for line in panel.findChildren(QLineEdit):
         if line.isVisible():
             assert line.mapTo(panel, line.rect().topRight()).x() <= panel.width()
