@@ -145,8 +145,8 @@ class ExportDialog(QDialog):
         self.list.setAccessibleName("What to export")
         self.pages = QStackedWidget()
         for item in self.items.values():
-            row = QListWidgetItem(item.title, self.list)
-            row.setSizeHint(QSize(0, 32))
+            entry = QListWidgetItem(item.title, self.list)
+            entry.setSizeHint(QSize(0, 32))
             self.pages.addWidget(item)
         self.recolour()
         self.list.currentRowChanged.connect(self._item_chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QPixmap, QResizeEvent
@@ -13,7 +14,6 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -33,6 +33,7 @@ _LEGENDS = {"above": "Above each plot", "inside": "Inside the plot", "off": "Non
 _AXES = {False: "As shown", True: "All there is"}
 _DELAY_MS = 120
 _FIELD_HEIGHT = 26
+Choice = TypeVar("Choice")
 
 
 class _Sheet(QLabel):
@@ -91,11 +92,7 @@ class FigureItem(ExportItem):
     # options -------------------------------------------------------------------------------------------
     def _build(self, width: float, aspect: float) -> None:
         self.format = self._combo("Format", {kind: _TITLES[kind] for kind in FORMATS})
-        self.dpi = QSpinBox()
-        self.dpi.setRange(72, 1200)
-        self.dpi.setValue(300)
-        self.dpi.setSuffix(" dpi")
-        self.dpi.setMinimumHeight(_FIELD_HEIGHT)
+        self.dpi = self._spin("Resolution", 72, 1200, 300, " dpi", digits=0)
         self.size_box = self._combo("Size", {title: title for title in _WIDTHS})
         self.width_mm = self._spin("Width", 30, 400, width, " mm", digits=0)
         self.height_mm = self._spin("Height", 20, 300, round(width * aspect), " mm", digits=0)
@@ -134,9 +131,7 @@ class FigureItem(ExportItem):
         ):  # fmt: skip
             self.form.addRow(title, field)
         self.form.setRowVisible(self.letters, len(self._places) > 1)
-        self.dpi.setAccessibleName("Resolution")
         self._match_size()
-        self.dpi.valueChanged.connect(self._later)
         self.size_box.activated.connect(self._size_chosen)
         self.format.currentIndexChanged.connect(self._format_changed)
         self.numbers.toggled.connect(self._numbers_toggled)
@@ -146,7 +141,7 @@ class FigureItem(ExportItem):
             self.script.setToolTip("Images are not drawn from numbers, so there is no such script.")
         self._format_changed()
 
-    def _combo(self, name: str, choices: Mapping[object, str]) -> QuietCombo:
+    def _combo(self, name: str, choices: Mapping[Choice, str]) -> QuietCombo:
         box = wide_combo(name)
         for value, title in choices.items():
             box.addItem(title, value)
@@ -234,7 +229,7 @@ class FigureItem(ExportItem):
         for name, field in self._numbers().items():
             value = options.get(name)
             if isinstance(value, int | float):
-                field.setValue(type(field.value())(value))
+                field.setValue(value)
         for name, check in self._checks().items():
             value = options.get(name)
             if isinstance(value, bool) and check.isEnabled():
@@ -243,7 +238,7 @@ class FigureItem(ExportItem):
     def _boxes(self) -> dict[str, QComboBox]:
         return {"format": self.format, "family": self.family, "legend": self.legend}
 
-    def _numbers(self) -> dict[str, QSpinBox | QDoubleSpinBox]:
+    def _numbers(self) -> dict[str, QDoubleSpinBox]:
         return {
             "dpi": self.dpi, "width": self.width_mm, "height": self.height_mm, "points": self.points,
             "line_width": self.line_width,
@@ -291,7 +286,7 @@ class FigureItem(ExportItem):
             names = [table.name for table in tables]
             files[path] = script(self._places, style, name=path.name, tables=names, origin=origin).encode()
         files[target] = render(
-            self.format.currentData(), self._places, style, dpi=self.dpi.value(), origin=origin
+            self.format.currentData(), self._places, style, dpi=round(self.dpi.value()), origin=origin
         )
         write_files(files)
 

@@ -108,18 +108,18 @@ class ProblemDialog(QDialog):
             if (old := item.widget()) is not None:
                 old.hide()
                 old.deleteLater()
+        lines: list[QLabel] = []
         for known, count in self._counts.items():
-            self._list.addWidget(
-                _line(f"{known.happened}{f' ({count} times)' if count > 1 else ''}", "heading")
-            )
+            lines.append(_line(f"{known.happened}{f' ({count} times)' if count > 1 else ''}", "heading"))
             if known.remedy:
-                self._list.addWidget(_line(known.remedy))
+                lines.append(_line(known.remedy))
+        for line in lines:
+            self._list.addWidget(line)
         self._list.addStretch(1)
         self.details.setPlainText(self.text())
         self.setAccessibleDescription(" ".join(known.text() for known in self._counts))
         width = self.minimumWidth() - theme.px(90)
-        rows = [self._list.itemAt(place).widget() for place in range(self._list.count())]
-        height = sum(label.heightForWidth(width) + theme.px(8) for label in rows if label is not None)
+        height = sum(line.heightForWidth(width) + theme.px(8) for line in lines)
         self._scroll.setMinimumHeight(min(height + theme.px(24), self.screen().availableSize().height() // 3))
         theme.mark_scaled(self._scroll)
 

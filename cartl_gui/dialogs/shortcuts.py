@@ -43,9 +43,12 @@ class ShortcutsDialog(QDialog):
         self.table.setAccessibleName("Commands")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
         read_only(self.table)
+        #: The row of each command.
+        self._items: list[list[QTableWidgetItem]] = []
         for row, command in enumerate(COMMANDS):
-            for column, text in enumerate((f"{command.menu}: {command.title}", "", command.help)):
-                item = QTableWidgetItem(text)
+            texts = (f"{command.menu}: {command.title}", "", command.help)
+            self._items.append([QTableWidgetItem(text) for text in texts])
+            for column, (item, text) in enumerate(zip(self._items[row], texts, strict=True)):
                 item.setToolTip(text)
                 self.table.setItem(row, column, item)
         header = self.table.horizontalHeader()
@@ -99,13 +102,14 @@ class ShortcutsDialog(QDialog):
         self.reset_all_button = buttons.addButton("Reset all", QDialogButtonBox.ButtonRole.ResetRole)
         self.reset_all_button.clicked.connect(self._commands.reset_keys)
         buttons.rejected.connect(self.reject)
-        for button in buttons.buttons():
+        for button in buttons.findChildren(QPushButton):
             button.setAutoDefault(False)  # Return belongs to the fields
         return buttons
 
     def text(self) -> str:
         """The commands that are listed now, menu by menu, as plain text."""
-        lines, menu = [], ""
+        lines: list[str] = []
+        menu = ""
         shown = [command for row, command in enumerate(COMMANDS) if not self.table.isRowHidden(row)]
         for command in sorted(shown, key=lambda command: [one.menu for one in COMMANDS].index(command.menu)):
             if command.menu != menu:
@@ -119,14 +123,13 @@ class ShortcutsDialog(QDialog):
         return COMMANDS[max(0, self.table.currentRow())]
 
     def _narrow(self, text: str) -> None:
-        for row in range(self.table.rowCount()):
-            line = " ".join(self.table.item(row, column).text() for column in range(len(_COLUMNS))).lower()
+        for row, items in enumerate(self._items):
+            line = " ".join(item.text() for item in items).lower()
             self.table.setRowHidden(row, text.lower() not in line)
 
     def _show_keys(self) -> None:
         own = self._commands.own_keys()
-        for row, command in enumerate(COMMANDS):
-            item = self.table.item(row, 1)
+        for command, (_title, item, _help) in zip(COMMANDS, self._items, strict=True):
             item.setText(self._commands.keys(command.id).toString(_NATIVE))
             font = item.font()
             font.setBold(command.id in own)
