@@ -114,8 +114,8 @@ def paint_chips(
         waiting.pop(0)
     if waiting:
         painter.setPen(QColor(colours.muted))
-        rest = QRect(left, area.top(), area.right() - left, area.height())
-        painter.drawText(rest, Qt.AlignmentFlag.AlignVCenter, f"+{len(waiting)}")
+        end = QRect(left, area.top(), area.right() - left, area.height())
+        painter.drawText(end, Qt.AlignmentFlag.AlignVCenter, f"+{len(waiting)}")
 
 
 class TagsEdit(QLineEdit):
@@ -141,8 +141,8 @@ class TagsEdit(QLineEdit):
         self._completer.setCompletionPrefix(word)
         if word and self._completer.completionCount() and self._completer.currentCompletion() != word:
             self._completer.complete()
-        else:
-            self._completer.popup().hide()
+        elif (popup := self._completer.popup()) is not None:
+            popup.hide()
 
     def _complete(self, tag: str) -> None:
         before, blank, _word = self.text()[: self.cursorPosition()].rpartition(" ")

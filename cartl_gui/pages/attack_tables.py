@@ -113,8 +113,11 @@ class MembersCard(TableCard):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Single attacks", ResultTable(MEMBER_HEADERS, _ATTACKED, "Single attacks"), parent)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
-        self.table.horizontalHeaderItem(2).setToolTip(
-            "Share of all images that neither this attack nor one before it has broken"
+        self.table.model().setHeaderData(
+            2,
+            Qt.Orientation.Horizontal,
+            "Share of all images that neither this attack nor one before it has broken",
+            Qt.ItemDataRole.ToolTipRole,
         )
 
     def show_view(self, view: AttackView) -> None:

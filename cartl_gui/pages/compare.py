@@ -10,11 +10,11 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLay
 
 from cartl_gui import words
 from cartl_gui.widgets import QuietCombo, WrappedLabel
-from engine.config import ComparisonConfig
+from engine.config import ComparisonConfig, ComparisonMeasure
 from engine.report.page import VERDICTS
 from engine.results import MEASURED, Comparison, Evaluation, Results, compare
 
-MEASURE = "robust_at_equal_clean"
+MEASURE: ComparisonMeasure = "robust_at_equal_clean"
 #: Notes shown below an answer; the others are in its tooltip.
 MAX_NOTES = 1
 

@@ -24,7 +24,8 @@ class LayerControls(QWidget):
         self.quantity.view().setMinimumWidth(290)
         self.pers = QButtonGroup(self)
         self.per_buttons: dict[Per, QPushButton] = {}
-        for per, text in (("layer", "Layers"), ("block", "Blocks")):
+        titles: dict[Per, str] = {"layer": "Layers", "block": "Blocks"}
+        for per, text in titles.items():
             button = self.per_buttons[per] = QPushButton(text)
             button.setCheckable(True)
             button.setProperty("per", per)

@@ -158,19 +158,18 @@ class LayersPage(PlotPage):
         self.warning.hide()
         for panel in self.panels_of_page():
             panel.setMinimumSize(210, 110)
-        upper, lower = QSplitter(Qt.Orientation.Horizontal), QSplitter(Qt.Orientation.Horizontal)
-        for part in (self.map, self.second_map, self.table):
-            upper.addWidget(part)
-        for part in (self.band, self.histogram):
-            lower.addWidget(part)
-        upper.setSizes([1000, 1000, 1000])
-        lower.setSizes([1000, 1000])
-        self.second_map.hide()
-        self._rows = (upper, lower)
+        self._rows: tuple[tuple[QSplitter, tuple[QWidget, ...]], ...] = (
+            (QSplitter(Qt.Orientation.Horizontal), (self.map, self.second_map, self.table)),
+            (QSplitter(Qt.Orientation.Horizontal), (self.band, self.histogram)),
+        )
         grid = QSplitter(Qt.Orientation.Vertical)
-        for splitter in self._rows:
+        for splitter, parts in self._rows:
+            for part in parts:
+                splitter.addWidget(part)
+            splitter.setSizes([1000] * len(parts))
             splitter.setChildrenCollapsible(False)
             grid.addWidget(splitter)
+        self.second_map.hide()
         grid.setSizes([1000, 1000])
         grid.setChildrenCollapsible(False)
         body = QWidget()
@@ -423,8 +422,7 @@ class LayersPage(PlotPage):
                 shown.append(self.second_map)
         if enlarged in shown:
             shown = [enlarged]
-        for splitter in self._rows:
-            parts = [splitter.widget(place) for place in range(splitter.count())]
+        for splitter, parts in self._rows:
             for part in parts:
                 part.setVisible(part in shown)
             splitter.setVisible(any(part in shown for part in parts))
@@ -551,7 +549,7 @@ class LayersPage(PlotPage):
     def _latest(self, data: RunData) -> StageName:
         """The newest stage that trains, or what a run without one has."""
         stages = view.stages_of(data)
-        training = [stage for stage in stages if stage != "attack"]
+        training: list[StageName] = [stage for stage in stages if stage != "attack"]
         return (training or list(stages) or list(data.info.config.stages) or list(STAGES))[-1]
 
     def _maximise(self, _panel: PlotPanel, _on: bool) -> None:

@@ -300,8 +300,8 @@ class TableCard(QFrame):
         header.setHighlightSections(False)
         header.setStretchLastSection(True)
         header.setMinimumSectionSize(28)
-        for column, width in enumerate(_WIDTHS):
-            header.resizeSection(column, width)
+        for section, width in enumerate(_WIDTHS):
+            header.resizeSection(section, width)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         table.setSortingEnabled(True)
         table.sortByColumn(NUMBER, Qt.SortOrder.AscendingOrder)

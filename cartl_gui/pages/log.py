@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from PySide6.QtCore import QEvent, Signal
-from PySide6.QtGui import QGuiApplication, QTextCursor
+from PySide6.QtGui import QGuiApplication, QShowEvent, QTextCursor
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -85,7 +85,7 @@ class LogPage(QWidget):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "text"):
             self._rewrite()
 
-    def showEvent(self, event: QEvent) -> None:  # noqa: N802
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Count everything as read."""
         super().showEvent(event)
         self._unread = 0

@@ -144,4 +144,4 @@ def current_of(panels: Sequence[PlotPanel], page: QWidget) -> PlotPanel | None:
     """The plot of a page to export: the enlarged one, that under the focus, or the first that shows something."""
     shown = [panel for panel in panels if panel.isVisibleTo(page) and not panel.is_empty()]
     focused = [panel for panel in shown if panel.isAncestorOf(page.focusWidget() or page)]
-    return (focused or shown or [None])[0]
+    return next(iter(focused or shown), None)

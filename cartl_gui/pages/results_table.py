@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidg
 from cartl_gui import theme, words
 from cartl_gui.widgets import read_only
 from engine.events import RunInfo
-from engine.results import NOTHING, Cell, Evaluation, Results
+from engine.results import Cell, Evaluation, Results
+from engine.wording import NOTHING
 
 ROBUST = "Robust (%)"
 CELL_HEADERS = (
@@ -196,7 +197,7 @@ class ResultsTable(QTableWidget):
         for number, row in enumerate(self.rows):
             if row.cell == name:
                 self.selectRow(number)
-                self.scrollToItem(self.item(number, 0))
+                self.scrollTo(self.model().index(number, 0))
                 return
 
     def as_text(self) -> list[tuple[str, ...]]:

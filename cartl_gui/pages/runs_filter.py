@@ -71,8 +71,8 @@ class QueryField(QLineEdit):
         self._proposals.setStringList(found)
         if found:
             self._completer.complete()
-        else:
-            self._completer.popup().hide()
+        elif (popup := self._completer.popup()) is not None:
+            popup.hide()
 
     def _complete(self, choice: str) -> None:
         before = self.text()[: self.cursorPosition()]

@@ -114,7 +114,7 @@ class RunTable(QTableView):
     def selected_ids(self) -> list[str]:
         """Ids of the selected runs in the order of the list."""
         rows: set[int] = set()
-        for part in self.selectionModel().selection():
+        for part in self.selectionModel().selection().toList():
             rows.update(range(part.top(), part.bottom() + 1))
         return self._runs.ids_at(rows)
 
