@@ -92,8 +92,8 @@ def view_of(data: RunData, now: float | None = None) -> AttackView:
         return _finished(data, title, result)
     progress, layout = data.attack, data.layouts.get("attack")
     if progress is None or layout is None:
-        figures = (Figure("Clean accuracy", "", UNKNOWN), Figure("Robust accuracy", "", UNKNOWN))
-        return AttackView(title, figures, "", NOT_BEGUN)
+        unknown = (Figure("Clean accuracy", "", UNKNOWN), Figure("Robust accuracy", "", UNKNOWN))
+        return AttackView(title, unknown, "", NOT_BEGUN)
     samples = layout.samples
     attacked = bool(data.columns("attack", "attempts"))
     titles = layout.points[0].members if layout.points else ()
@@ -128,7 +128,9 @@ def sample_text(data: RunData, sample: int | None) -> str:
     """Verdict and margin of one test image, so far or in the end; empty if it is not among those attacked."""
     samples, clean = data.columns("attack", "samples"), data.columns("attack", "clean")
     table = samples or clean
-    found = np.flatnonzero(table["sample"] == sample) if sample is not None and table else ()
+    if sample is None or not table:
+        return ""
+    found = np.flatnonzero(table["sample"] == sample)
     if not len(found):
         return ""
     cells = {name: values[found[0]] for name, values in table.items()}

@@ -375,7 +375,9 @@ def why_not_attacked(data: RunData, stage: StageName) -> str:
 
 
 def _row(table: Columns, sample: int | None) -> int | None:
-    found = np.flatnonzero(table["sample"] == sample) if sample is not None and "sample" in table else ()
+    if sample is None or "sample" not in table:
+        return None
+    found = np.flatnonzero(table["sample"] == sample)
     return int(found[0]) if len(found) else None
 
 

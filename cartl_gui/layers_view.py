@@ -217,7 +217,7 @@ def newest(
         count: n, for what was never measured.
     """
     found = history(source, quantity, per)
-    rows = np.flatnonzero(np.isfinite(found.value).any(1)) if found.value.size else ()
+    rows = np.flatnonzero(np.isfinite(found.value).any(1))
     if len(rows) and found.value.shape[1] == count:
         last = int(rows[-1])
         return found.value[last], found.above[last], found.below[last]
@@ -566,7 +566,7 @@ def stages_of(data: RunData) -> tuple[StageName, ...]:
 def stage_like(data: RunData, wanted: StageName) -> StageName:
     """The stage of a run to compare with another run's: the same if it has it, else its last."""
     stages = stages_of(data)
-    training = [stage for stage in stages if stage != "attack"]
+    training: list[StageName] = [stage for stage in stages if stage != "attack"]
     return wanted if wanted in stages or not stages else (training or list(stages))[-1]
 
 

@@ -50,16 +50,17 @@ class Shrinking(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWidgetResizable(True)
         self.setWidget(content)
+        self._content = content
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Little; with `keeps_width` as wide as the content at least."""
-        content = self.widget().minimumSizeHint().expandedTo(self.widget().minimumSize())
-        width = content.width() + self.verticalScrollBar().sizeHint().width()
-        return QSize(width if self._keeps_width else LEAST, min(content.height(), LEAST))
+        least = self._content.minimumSizeHint().expandedTo(self._content.minimumSize())
+        width = least.width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width if self._keeps_width else LEAST, min(least.height(), LEAST))
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """What the content would like."""
-        return self.widget().sizeHint()
+        return self._content.sizeHint()
 
 
 class Pages(QTabWidget):
@@ -76,9 +77,11 @@ class Pages(QTabWidget):
 
     def _ask_current(self) -> None:
         for place in range(self.count()):
-            here = place == self.currentIndex()
-            policy = QSizePolicy.Policy.Preferred if here else QSizePolicy.Policy.Ignored
-            self.widget(place).setSizePolicy(policy, policy)
+            page = self.widget(place)
+            if page is not None:
+                here = place == self.currentIndex()
+                policy = QSizePolicy.Policy.Preferred if here else QSizePolicy.Policy.Ignored
+                page.setSizePolicy(policy, policy)
 
 
 class WindowLayout:

@@ -62,7 +62,7 @@ class Package:
             for path in files
             if _LICENCE_FILE.search(path.name)
             and path.suffix not in (".py", ".pyc")
-            and path.locate().is_file()
+            and Path(path.locate()).is_file()
         ]
         if texts:
             return "\n\n".join(texts)
@@ -92,17 +92,17 @@ def _package(name: str) -> Package:
     classified = [
         text.removeprefix(_OSI) for text in facts.get_all("Classifier") or [] if text.startswith(_OSI)
     ]
-    stated = facts.get("License-Expression") or (facts.get("License") or "").partition("\n")[0]
+    stated = _stated(facts, "License-Expression") or _stated(facts, "License").partition("\n")[0]
     addresses = dict(line.split(", ", 1) for line in facts.get_all("Project-URL") or [])
     known = {label.lower(): address for label, address in addresses.items()}
     home = (
-        known.get("homepage")
-        or known.get("source")
-        or known.get("repository")
-        or facts.get("Home-page")
-        or ""
+        known.get("homepage") or known.get("source") or known.get("repository") or _stated(facts, "Home-page")
     )
     return Package(name, metadata.version(name), stated or ", ".join(classified) or "not stated", home)
+
+
+def _stated(facts: metadata.PackageMetadata, name: str) -> str:
+    return next(iter(facts.get_all(name) or ()), "")
 
 
 def facts() -> str:
@@ -126,6 +126,6 @@ def readme() -> tuple[str, Path]:
     if path.is_file():
         return path.read_text(encoding="utf-8"), _SOURCE
     try:
-        return str(metadata.metadata(_PROJECT).get_payload()), _SOURCE
+        return _stated(metadata.metadata(_PROJECT), "Description"), _SOURCE
     except metadata.PackageNotFoundError:
         return "The README is not installed with this program.", _SOURCE

@@ -6,7 +6,7 @@ Shapes: T rows of a table, N blocks, L weighted layers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -212,7 +212,7 @@ def machine_facts(data: RunData) -> list[tuple[str, str]]:
         return []
     columns = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
     memory = "device_memory" if np.isfinite(columns["device_memory"]).any() else "memory"
-    told = (
+    told: tuple[tuple[str, str, Callable[[np.ndarray], float], Callable[[float], str]], ...] = (
         ("Accelerator load", "device_load", np.nanmean, lambda value: f"{100 * value:.0f} % on average"),
         ("Processor load", "processor", np.nanmean, lambda value: f"{100 * value:.0f} % on average"),
         ("Memory in use", memory, np.nanmax, lambda value: f"at most {format_bytes(value)}, all programs"),
@@ -220,7 +220,7 @@ def machine_facts(data: RunData) -> list[tuple[str, str]]:
         ("Free on disk", "disk_free", np.nanmin, lambda value: f"at least {format_bytes(value)}"),
     )
     return [
-        (title, write(float(summary(columns[name]))))
+        (title, write(summary(columns[name])))
         for title, name, summary, write in told
         if np.isfinite(columns[name]).any()
     ]

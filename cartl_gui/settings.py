@@ -26,7 +26,7 @@ class WindowSettings:
     def theme(self) -> ThemeChoice:
         """The chosen theme."""
         value = self._store.value("theme", "system")
-        return value if value in ("light", "dark") else "system"  # type: ignore[return-value]
+        return value if value in ("light", "dark") else "system"
 
     @theme.setter
     def theme(self, choice: ThemeChoice) -> None:
@@ -36,7 +36,7 @@ class WindowSettings:
     def time_axis(self) -> TimeAxis:
         """What plots over time run over."""
         value = self._store.value("time_axis", "epoch")
-        return value if value in TIME_AXES else "epoch"  # type: ignore[return-value]
+        return value if value in TIME_AXES else "epoch"
 
     @time_axis.setter
     def time_axis(self, axis: TimeAxis) -> None:
