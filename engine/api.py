@@ -152,7 +152,7 @@ class Session:
         self._sampler.start()
 
     def submit(self, study: StudyConfig, *, resume: bool = False) -> list[RunInfo]:
-        """Create the runs of a study (state "created") and queue them in order.
+        """Create the runs of a study (state "created") and queue them in order, in front if the queue was held.
 
         Args:
             study: the runs; `start_from` may name an earlier one, a run of the workspace, or a file or folder.

@@ -114,7 +114,9 @@ class Worker:
             self._changed()
 
     def enqueue(self, run_ids: Sequence[str], *, first: bool = False) -> None:
-        """Queue runs that have not finished, at the end or in front, and go on with the queue.
+        """Queue runs that have not finished and go on with the queue: at the end, or in front.
+
+        They go in front with `first`, and if the queue was held: what is asked for now goes before what was put off.
 
         Raises:
             StoreError: there is no such run, or its files cannot be read; then none is queued.
@@ -122,7 +124,7 @@ class Worker:
         with self._lock:
             wanted = [run_id for run_id in run_ids if run_id != self._queue.running]
             infos = [self._workspace.folder(run_id).info() for run_id in wanted]
-            self._queue.add([self._queued(info) for info in infos], first=first)
+            self._queue.add([self._queued(info) for info in infos], first=first or self._queue.held)
             self._queue.held = False
             self._changed()
 

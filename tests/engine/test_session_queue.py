@@ -258,6 +258,22 @@ def test_that_the_queue_of_a_killed_window_is_taken_up_and_held_until_it_is_to_g
     assert Workspace(tmp_path / "w").queue() == ()
 
 
+def test_that_what_is_asked_for_goes_before_a_held_queue_which_follows(tmp_path: Path) -> None:
+    ids = killed_window(tmp_path / "w")
+    session = api.Session(tmp_path / "w")
+    session.open(take_up=True)
+    wait_for(session, QueueEmpty)
+    Puppet.wait["new"] = threading.Event()
+    submit(session, "new", f"own from {ids['a']}", "newer")
+    wait_for(session, RunChanged, state="running", name="new")
+    # A queue that is not held takes at its end what comes.
+    submit(session, "last")
+    Puppet.wait["new"].set()
+    idle(session)
+    assert Puppet.began == ["new", "a", "own", "newer", "c", "b", "last"]
+    assert session.close()
+
+
 def test_that_a_session_that_does_not_take_the_queue_up_neither_runs_nor_loses_it(tmp_path: Path) -> None:
     ids = killed_window(tmp_path / "w")
     with open_session(tmp_path / "w") as session:
