@@ -154,7 +154,7 @@ class ConfigForm(QWidget):
     def values(self) -> dict[str, Any]:
         """What is typed, as a nested dictionary; may hold text that cannot be used."""
         found: dict[str, Any] = {name: row.value() for name, row in self.rows.items()}
-        on = {stage: self._is_on(stage) for stage in STAGES}
+        on = {stage: self.is_on(stage) for stage in STAGES}
         same_start = found["start_from"] == self._carried.get("start_from")
         if on["pretraining"]:
             found["start_from"] = ""
@@ -296,30 +296,31 @@ class ConfigForm(QWidget):
     def _switched(self) -> None:
         self._edited(self.sender().objectName())
 
-    def _is_on(self, stage: str) -> bool:
+    def is_on(self, stage: str) -> bool:
+        """Whether the run has a stage."""
         switch = self.sections[stage].switch
         return switch is not None and switch.isChecked()
 
     def _may_be_foreign(self) -> bool:
         """Whether the run does nothing but attack a file."""
-        trains = self._is_on("pretraining") or self._is_on("finetuning")
+        trains = self.is_on("pretraining") or self.is_on("finetuning")
         return not trains and is_weights_file(str(self.rows["start_from"].value()))
 
     def _is_foreign(self) -> bool:
         return self._may_be_foreign() and self.foreign.isChecked()
 
     def _group_is_there(self, name: str) -> bool:
-        pretrains, foreign = self._is_on("pretraining"), self._is_foreign()
+        pretrains, foreign = self.is_on("pretraining"), self._is_foreign()
         there = {
             "model": pretrains,
             "source": pretrains,
-            "target": self._is_on("finetuning") or foreign,
+            "target": self.is_on("finetuning") or foreign,
             "checkpoint": foreign,
         }
-        return self._is_on(name) if name in STAGES else there.get(name, True)
+        return self.is_on(name) if name in STAGES else there.get(name, True)
 
     def _show_groups(self) -> None:
-        pretrains, foreign = self._is_on("pretraining"), self._is_foreign()
+        pretrains, foreign = self.is_on("pretraining"), self._is_foreign()
         self.rows["start_from"].relevant = not pretrains
         for row in self.rows.values():
             row.refresh_visibility()
@@ -329,10 +330,10 @@ class ConfigForm(QWidget):
         searching = self.rows["name"].sought is not None
         self.foreign.setVisible(self._may_be_foreign() and not searching)
         for stage in STAGES:
-            self._off[stage].setVisible(not self._is_on(stage))
+            self._off[stage].setVisible(not self.is_on(stage))
         self._inherited.setVisible(not pretrains and not foreign and not searching)
         start = "file" if is_weights_file(str(self.rows["start_from"].value())) else "run"
-        inherited = "Network and source data" if self._is_on("finetuning") else "Network and data"
+        inherited = "Network and source data" if self.is_on("finetuning") else "Network and data"
         self._inherited.setText(f"{inherited} are those of the {start} it starts from.")
 
     def _edited(self, source: object) -> None:

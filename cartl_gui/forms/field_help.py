@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from PySide6.QtCore import QEvent, QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QKeyEvent
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QGuiApplication, QHideEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from cartl_gui.forms.fields import FieldRow
@@ -117,8 +117,8 @@ class FieldHelp(QFrame):
         else:
             super().keyPressEvent(event)
 
-    def hideEvent(self, event: QEvent) -> None:  # noqa: N802
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Give the keyboard back to the field."""
-        super().hideEvent(event)  # type: ignore[arg-type]
+        super().hideEvent(event)
         if self._row is not None:
             self._row.editor.setFocus(Qt.FocusReason.PopupFocusReason)

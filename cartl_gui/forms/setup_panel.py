@@ -25,7 +25,7 @@ from cartl_gui.forms.setup_layout import SetupLayout
 from cartl_gui.models.run_list import RUNS_FORMAT
 from cartl_gui.own_presets import OwnPresets, RecentValues
 from engine.commands import command_of_draft
-from engine.config import STAGE_TITLES, STAGES, StudyConfig, StudyDraft, dump_study
+from engine.config import STAGE_TITLES, StudyConfig, StudyDraft, dump_study
 from engine.config.changes import Change, changes, undone
 from engine.errors import Problem
 from engine.events import RunInfo
@@ -309,7 +309,7 @@ class SetupPanel(QWidget):
             self._settle(f"change {source.spec.title}", source.place, typed=True)
         else:
             stage = str(source)
-            on = stage in STAGES and self.form.sections[stage].switch.isChecked()  # type: ignore[union-attr]
+            on = self.form.is_on(stage) if stage in STAGE_TITLES else self.form.foreign.isChecked()
             title = STAGE_TITLES.get(stage, "Checkpoint")
             self._settle(f"switch {title} {'on' if on else 'off'}")
 

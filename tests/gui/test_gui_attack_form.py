@@ -221,6 +221,9 @@ attack = {{ name = "autoattack" }}
     panel.form.foreign.setChecked(False)
     study = panel.study()
     assert study is not None and study.runs[0].checkpoint is None
+    assert panel.history.stack.undoText() == "switch Checkpoint off"
+    panel.form.foreign.setChecked(True)
+    assert panel.history.stack.undoText() == "switch Checkpoint on"
 
 
 def test_that_trained_runs_know_no_checkpoint(form: ConfigForm) -> None:
