@@ -23,7 +23,8 @@ from engine.store.run_reader import read_tables
 from engine.store.schema import STAGE_TABLES, tail
 from engine.store.workspace import Workspace
 from tests.gui.many_runs import many_runs
-from tests.gui.scripted_session import ScriptedSession, demo_study, layout_of, step_rows
+from tests.gui.scripted_session import ScriptedSession, demo_study
+from tests.gui.scripted_training import layout_of, step_rows
 
 #: What is typed into the filter, from a word to a question about accuracies.
 FILTERS = ("neft", "state:finished robust > 30", "stage:transfer k < 3 -vanilla", "")

@@ -12,7 +12,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import IO
+from typing import IO, Literal
 
 from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
 
@@ -105,5 +105,5 @@ class FailureWatch:
         if kind in (QtMsgType.QtCriticalMsg, QtMsgType.QtFatalMsg):
             self._post("error", f"Qt: {text}")
 
-    def _post(self, level: str, text: str) -> None:
-        self._events.put(LogAdded(None, time.time(), level, text))  # type: ignore[arg-type]
+    def _post(self, level: Literal["warning", "error"], text: str) -> None:
+        self._events.put(LogAdded(None, time.time(), level, text))

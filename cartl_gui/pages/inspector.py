@@ -308,9 +308,11 @@ class InspectorPanel(QScrollArea):
 
     def _show_related(self, before: Sequence[RunInfo], after: Sequence[RunInfo]) -> None:
         for section, runs in ((self._before, before), (self._after, after)):
-            links: list[QWidget] = [RunLink(info) for info in runs[:MOST_CHILDREN]]
-            for link in links:
-                link.asked.connect(self.run_asked)  # type: ignore[attr-defined]
+            links: list[QWidget] = []
+            for info in runs[:MOST_CHILDREN]:
+                link = RunLink(info)
+                link.asked.connect(self.run_asked)
+                links.append(link)
             if len(runs) > MOST_CHILDREN:
                 more = QLabel(f"and {len(runs) - MOST_CHILDREN:,} more")
                 more.setProperty("role", "muted")

@@ -14,7 +14,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QPainter
+from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent, QKeyEvent, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -296,7 +296,9 @@ class RunTable(QTableView):
         return menu
 
     def _column_toggled(self, on: bool) -> None:
-        self.set_column_shown(str(self.sender().data()), on=on)  # type: ignore[attr-defined]
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.set_column_shown(str(action.data()), on=on)
 
     def _choose_columns(self, position: QPoint) -> None:
         menu = self.column_menu(self)

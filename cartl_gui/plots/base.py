@@ -106,6 +106,8 @@ class PlotPanel(PlotFrame):
         self.view.disableAutoRange()
         self.view.sigRangeChangedManually.connect(self._zoomed)
         self.view.sigRangeChanged.connect(self._detail)
+        # Axes find their width while they are painted; what stood at their old place would remain in part.
+        self.view.geometryChanged.connect(self.widget.viewport().update)
         self.plot.setLabel("bottom", x_title)
         self.plot.setLabel("left", y_title)
         self.crosshair = Crosshair(self)

@@ -88,11 +88,11 @@ class PlotFrame(QFrame):
         body.setSpacing(0)
         body.addWidget(self.legend)
         body.addWidget(plot, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(1, 1, 1, 4)
-        column.setSpacing(0)
-        column.addLayout(head)
-        column.addLayout(body, 1)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(1, 1, 1, 4)
+        self._column.setSpacing(0)
+        self._column.addLayout(head)
+        self._column.addLayout(body, 1)
 
     def _build_buttons(self) -> None:
         self.log_button = self._button("log", "Logarithmic axis", checkable=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
+from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import QRectF, Signal
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QGraphicsRectItem, QWidget
@@ -294,8 +295,8 @@ class HeatMap(LayerPanel):
             self.consume(data, stage)
             self._after_draw()
 
-    def _clicked(self, event: object) -> None:
-        place = event.scenePos()  # type: ignore[attr-defined]
+    def _clicked(self, event: MouseClickEvent) -> None:
+        place = event.scenePos()
         if self.is_empty() or not self.view.sceneBoundingRect().contains(place):
             return
         index = round(self.view.mapSceneToView(place).y()) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
+from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
@@ -182,8 +183,8 @@ class HistogramPlot(LayerPanel):
         low, high = readable(float(self._edges[index])), readable(float(self._edges[index + 1]))
         return f"{low} to {high}: {self._counts[1, index]} of {count(int(self._counts[:, index].sum()), 'image')} flipped"
 
-    def _clicked(self, event: object) -> None:
-        place = event.scenePos()  # type: ignore[attr-defined]
+    def _clicked(self, event: MouseClickEvent) -> None:
+        place = event.scenePos()
         if self.is_empty() or not self.view.sceneBoundingRect().contains(place):
             return
         distance = np.abs(self._images.value - self.view.mapSceneToView(place).x())

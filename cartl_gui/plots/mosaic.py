@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pyqtgraph as pg
+from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QPainter, QPen, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
@@ -191,7 +192,7 @@ class MosaicPlot(PlotPanel):
         for widget in widgets:
             row.addWidget(widget)
         row.addStretch(1)
-        self.layout().insertLayout(1, row)  # type: ignore[union-attr]
+        self._column.insertLayout(1, row)
 
     # what is shown -------------------------------------------------------------------------------------
     def show_gallery(self, gallery: Gallery | None, rows: np.ndarray) -> None:
@@ -432,8 +433,8 @@ class MosaicPlot(PlotPanel):
         self._choose(max(0, min(wanted, count - 1)))
         return True
 
-    def _clicked(self, event: object) -> None:
-        point = self.view.mapSceneToView(event.scenePos())  # type: ignore[attr-defined]
+    def _clicked(self, event: MouseClickEvent) -> None:
+        point = self.view.mapSceneToView(event.scenePos())
         number = self.tiling.number_at(point, len(self._rows))
         if number is not None:
             self._choose(number)

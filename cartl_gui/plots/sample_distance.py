@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
+from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import QEvent, QObject, QPointF, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPolygonF
 from PySide6.QtWidgets import QButtonGroup, QGraphicsPolygonItem, QHBoxLayout, QPushButton, QWidget
@@ -90,10 +91,8 @@ class SampleDistancePlot(PlotPanel):
         self.hint.setContentsMargins(10, 0, 8, 0)
         self.hint.setMinimumHeight(2 * self.hint.fontMetrics().lineSpacing())
         self.hint.setAlignment(Qt.AlignmentFlag.AlignTop)
-        column = self.layout()
-        assert column is not None
-        column.insertLayout(1, row)  # type: ignore[attr-defined]
-        column.addWidget(self.hint)
+        self._column.insertLayout(1, row)
+        self._column.addWidget(self.hint)
 
     # what is shown -------------------------------------------------------------------------------------
     @property
@@ -316,8 +315,8 @@ class SampleDistancePlot(PlotPanel):
                 return True
         return super().eventFilter(watched, event)
 
-    def _clicked(self, event: object) -> None:
-        place: QPointF = event.scenePos()  # type: ignore[attr-defined]
+    def _clicked(self, event: MouseClickEvent) -> None:
+        place = event.scenePos()
         index = round(self.view.mapSceneToView(place).x()) - 1
         if 0 <= index < len(self._profile.mean) and self.view.sceneBoundingRect().contains(place):
             self._choose(index)

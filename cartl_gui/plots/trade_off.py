@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pyqtgraph as pg
+from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import QLineF, QPoint, QPointF, QRectF, QTimer, Signal
 from PySide6.QtGui import QBrush, QColor, QFontMetricsF
 from PySide6.QtWidgets import QGraphicsSimpleTextItem, QToolTip, QWidget
@@ -332,8 +333,8 @@ class TradeOffPlot(PlotPanel):
         place = self.widget.mapToGlobal(self.widget.mapFromScene(position)) + QPoint(10, 10)
         QToolTip.showText(place, cell_text(cell, on_front=self._on_front(cell)), self.widget)
 
-    def _clicked(self, event: object) -> None:
-        point = self.view.mapSceneToView(event.scenePos())  # type: ignore[attr-defined]
+    def _clicked(self, event: MouseClickEvent) -> None:
+        point = self.view.mapSceneToView(event.scenePos())
         cell = self.cell_at(point.x(), point.y())
         if cell is not None:
             self.cell_chosen.emit(cell.name)
