@@ -324,6 +324,7 @@ class Theme(QObject):
         dark = choice == "dark" or (choice == "system" and hints.colorScheme() == Qt.ColorScheme.Dark)
         colours = DARK if dark else LIGHT
         self._application.setPalette(palette_of(colours))
+        self._take_sheet_off()
         self._application.setStyleSheet(style_sheet(colours, scale()))
 
     def set_scale(self, new: float) -> None:
@@ -338,13 +339,21 @@ class Theme(QObject):
         font = self._application.font()
         font.setPointSizeF(self._usual * new)
         self._application.setFont(font)
-        if new != 1.0 or ratio != 1.0:  # at the usual size from the start, Qt's own style is faster
+        self._take_sheet_off()
+        style = self._application.style()
+        if isinstance(style, ScaledStyle):
+            style.scale = new
+        elif new != 1.0 or ratio != 1.0:  # at the usual size from the start, Qt's own style is faster
             self._application.setStyle(ScaledStyle(new))
         self.apply(self._choice)
         for widget, before in own:
             if before.pointSizeF() > 0:
                 before.setPointSizeF(before.pointSizeF() * ratio)
                 widget.setFont(before)
+
+    def _take_sheet_off(self) -> None:
+        """Before it changes: in place of another sheet, Qt would polish each widget once for every widget around it."""
+        self._application.setStyleSheet("")
 
     def _follow_desktop(self, _scheme: Qt.ColorScheme) -> None:
         if self._choice == "system":

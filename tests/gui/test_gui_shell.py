@@ -13,7 +13,7 @@ from PySide6.QtGui import QFontInfo, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton, QSystemTrayIcon, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
-from cartl_gui import program, theme
+from cartl_gui import program, scaling, theme
 from cartl_gui.attention import Attention
 from cartl_gui.commands import COMMANDS, CommandSet, Situation
 from cartl_gui.dialogs.about import AboutDialog
@@ -239,6 +239,27 @@ def test_that_margins_icons_and_limits_grow_and_shrink_with_the_scale(
         themes.set_scale(1.0)
     qapp.processEvents()
     assert (column.contentsMargins().left(), button.minimumHeight(), late.minimumHeight()) == (10, 40, 40)
+
+
+def test_that_another_theme_or_scale_polishes_no_widget_once_for_each_that_it_is_in(
+    qtbot: QtBot, themes: Theme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outermost = innermost = QWidget()
+    qtbot.addWidget(outermost)
+    for _ in range(10):
+        innermost = QWidget(innermost)
+    outermost.show()
+    try:
+        themes.set_scale(1.5)
+        polished: list[QWidget] = []
+        monkeypatch.setattr(scaling, "rescale", lambda widget, scale: polished.append(widget))
+        for change in (lambda: themes.apply("light"), lambda: themes.set_scale(1.25)):
+            polished.clear()
+            change()
+            assert 1 <= polished.count(innermost) == polished.count(outermost) <= 3
+    finally:
+        monkeypatch.undo()
+        themes.set_scale(1.0)
 
 
 # notices, problems, news --------------------------------------------------------------------------------
