@@ -33,6 +33,8 @@ __all__ = ["QUIET", "Curve", "CurveStyle", "PlotPanel", "Series", "draw_sample",
 pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-major")
 
 Series = dict[str, np.ndarray]
+#: Pixels to the right of the axes, into which the last number of an axis may reach.
+_MARGIN = 10
 #: What stands in place of a plot over computing time before there is any.
 NO_TIME = "Computing times are known after the first epoch."
 
@@ -429,14 +431,18 @@ class PlotPanel(PlotFrame):
         axis.setPen(pg.mkPen(self.colours.neutral, width=self.scale))
         axis.setTextPen(pg.mkPen(self.colours.muted))
         axis.setTickFont(font)
-        axis.setStyle(tickLength=round(4 * self.scale), tickTextOffset=round(3 * self.scale))
+        axis.setStyle(
+            tickLength=round(4 * self.scale),
+            tickTextOffset=round(3 * self.scale),
+            hideOverlappingLabels=round(_MARGIN * self.scale),
+        )
         axis.label.setFont(font)
         axis.label.document().setDocumentMargin(4 * self.scale)  # else enlarged titles run into the numbers
 
     def recolour(self, colours: Scheme) -> None:
         """Put on the colours of a scheme."""
         self.colours = colours
-        self.plot.layout.setContentsMargins(*(round(room * self.scale) for room in (4, 8, 10, 3)))
+        self.plot.layout.setContentsMargins(*(round(room * self.scale) for room in (4, 8, _MARGIN, 3)))
         self.widget.setBackground(colours.raised)
         for name in ("left", "bottom"):
             self.style_axis(self.plot.getAxis(name))

@@ -421,8 +421,17 @@ class ComparedBlocks(ComparedPlot):
         self._after_draw()
 
     def when(self) -> str:
-        """The moment that is shown, in words."""
-        return NEWEST if self._moment is None else tell(self._moment, self.time_axis)
+        """When that was measured which is shown; the moment asked for if the runs were measured at several times."""
+        if self._moment is None:
+            return NEWEST
+        stage, measured, moment, found = self._overlay.stage, self.measured, self.moment(), set()
+        for data in self._members():
+            row = row_at(data, stage, measured.table, measured.column, moment)
+            if row is not None:
+                columns = data.columns(stage, measured.table)
+                place = Timeline.of(data, stage).positions(columns, self.time_axis)[row]
+                found.add(tell(float(place), self.time_axis))
+        return found.pop() if len(found) == 1 else f"next to {tell(self._moment, self.time_axis)}"
 
     def describe(self, position: float, _height: float) -> str:
         """The block pointed at, with its name where all runs call it the same."""

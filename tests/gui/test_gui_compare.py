@@ -228,6 +228,8 @@ def test_that_seeds_become_a_mean_with_a_band_and_pointing_shows_the_blocks_of_t
     assert distance.caption() == "epoch 4, bands: least to largest seed"
     assert page._values_of.text() == "Robust accuracy, epoch 4"
     assert page._entries[0].value == f"{np.mean(stored, 0)[3]:.1f} %"
+    accuracy.group.point(accuracy, 3.7)
+    assert distance._note.text() == "epoch 4"  # what is shown was measured then, not where the mouse is
     before = distance.view.viewRange()
     accuracy.group.point(accuracy, None)
     assert distance._note.isHidden()
@@ -314,11 +316,11 @@ def test_that_the_outcome_shows_trade_off_and_differing_settings(
     qtbot.mouseClick(page.view_buttons["Outcome"], Qt.MouseButton.LeftButton)
     page.refresh()
     (plot,) = page.panels()
-    assert sorted(plot.series()["cell"]) == ["at (2 seeds)", "fdm"]
+    assert sorted(plot.series()["cell"]) == ["at (2 seeds)", "fdm, seed 0"]
     rows = {row.place: row.values for row in page.differences.rows}
     assert rows["pretraining.method"] == ("Adversarial", "FDM (CARTL)")
     headers = [page.differences.headerData(column, Qt.Orientation.Horizontal) for column in range(3)]
-    assert headers == ["Setting", "at (2 seeds)", "fdm"]
+    assert headers == ["Setting", "at (2 seeds)", "fdm, seed 0"]
     page.choose(["at-0"])
     assert page._same.text() == "Choose a second run to see in which settings they differ."
     assert page.table.isHidden()

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF
-from PySide6.QtGui import QColor, QImage
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QEvent, QObject, QPointF
+from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent, QRegion
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.plots.accuracy import AccuracyPlot
@@ -128,6 +128,42 @@ def test_that_a_hundred_thousand_steps_are_drawn_with_few_points_and_kept_in_ful
     peak = float(np.nanmax(panel.series()["loss"]))
     assert np.nanmax(panel.curves[0].item.getData()[1]) == pytest.approx(peak)
     panel.close()
+
+
+class Repaints(QObject):
+    """The areas of a widget that are painted."""
+
+    def __init__(self, watched: QWidget) -> None:
+        super().__init__(watched)
+        self.areas: list[QRegion] = []
+        watched.installEventFilter(self)
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        if isinstance(event, QPaintEvent):
+            self.areas.append(event.region())
+        return False
+
+
+def test_that_an_axis_that_grows_leaves_nothing_of_its_old_place_behind(qtbot: QtBot, data: RunData) -> None:
+    panel = shown(qtbot, AccuracyPlot, data, "pretraining")
+    viewport = panel.widget.viewport()
+    qtbot.wait(100)  # until the first paintings are over
+    painted = Repaints(viewport)
+    panel.plot.getAxis("left").setWidth(70)
+    qtbot.waitUntil(lambda: QRegion(viewport.rect()) in painted.areas, timeout=2000)
+
+
+def test_that_the_last_number_of_an_axis_that_ends_there_is_written(qtbot: QtBot, data: RunData) -> None:
+    panel = shown(qtbot, AccuracyPlot, data, "pretraining")
+    axis = panel.plot.getAxis("bottom")
+    axis.setTicks([[(0.0, "0"), (10.0, "10")]])
+    panel.view.setRange(xRange=(0, 10), padding=0)
+    qtbot.wait(100)
+    paper = QImage(480, 320, QImage.Format.Format_RGB32)
+    painter = QPainter(paper)
+    _line, _ticks, texts = axis.generateDrawSpecs(painter)
+    painter.end()
+    assert [text for _rect, _flags, text in texts] == ["0", "10"]
 
 
 def test_that_thinning_out_keeps_extremes_and_gaps() -> None:
