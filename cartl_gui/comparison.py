@@ -20,6 +20,7 @@ from engine.config import STAGES, StageName
 from engine.events import RunInfo, TableName
 from engine.lineage import ancestry, settings_of
 from engine.statistics import student_t
+from engine.titles import distinct_titles, run_title, varied_studies
 
 #: Most runs that are drawn at once: more could not be told apart.
 MOST_RUNS = 16
@@ -85,17 +86,14 @@ def lines_of(
 
 def _names(members: Sequence[Sequence[RunInfo]]) -> list[str]:
     """Titles, with what tells equal ones apart."""
-    titles = [group[0].title for group in members]
-    names = []
-    for group, title in zip(members, titles, strict=True):
-        seeds = f" ({words.count(len(group), 'seed')})" if len(group) > 1 else ""
-        if titles.count(title) > 1 and not seeds:
-            seeds = f", seed {group[0].config.seed}"
-        names.append(title + seeds)
-    return [
-        f"{name} [{group[0].id}]" if names.count(name) > 1 else name
-        for name, group in zip(names, members, strict=True)
-    ]
+    varied = varied_studies(run for group in members for run in group)
+    titles = {
+        group[0].id: run_title(group[0], varied)
+        if len(group) == 1
+        else f"{group[0].title} ({words.count(len(group), 'seed')})"
+        for group in members
+    }
+    return list(distinct_titles([group[0] for group in members], titles).values())
 
 
 def _styles(values: Sequence[str]) -> list[CurveStyle]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from engine.config import StageName
 from engine.events import StageLayout
+from engine.titles import distinct_titles
 
 if TYPE_CHECKING:
     from cartl_gui.main_window import MainWindow
@@ -112,16 +112,10 @@ class Shown(QObject):
             if data is not shown
         ]
         infos = [info for info in self._bridge.runs.values() if info.state != "created"]
-        titles = Counter(info.title for info in infos)
         runs = [
-            (
-                info.id,
-                info.title
-                if titles[info.title] == 1
-                else f"{info.title}, seed {info.config.seed} ({info.id})",
-            )
-            for info in infos
-            if shown is None or shown.is_inspection or info.id != shown.info.id
+            (run_id, title)
+            for run_id, title in distinct_titles(infos).items()
+            if shown is None or shown.is_inspection or run_id != shown.info.id
         ]
         self._layers.set_comparisons([*analysed, *runs])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from engine.config import STAGE_TITLES, parse_ratio
 from engine.events import RunInfo
 from engine.lineage import ancestry, settings_of
 from engine.query import Searched
+from engine.titles import run_title
 
 #: Beginning of the ids of columns that show a setting.
 SETTING = "setting:"
@@ -23,25 +24,20 @@ class ListedRun:
     Attributes:
         info: its newest state.
         batch: when the first run was created of those that were queued together with it; Unix time.
-        queued: number from 1 in the queue as it was last told, None if it is not there.
-        many_seeds: whether its study has runs of several seeds, which names do not tell apart.
+        place: number from 1 in the queue as it was last told, None if it is not there.
+        varied: the studies that have runs of several seeds.
         shown: whether it is drawn beside others.
     """
 
     def __init__(self, info: RunInfo, known: Mapping[str, RunInfo]) -> None:
         self.info = info
         self.batch = info.created
-        self.queued: int | None = None
-        self.many_seeds = False
+        self.place: int | None = None
+        self.varied: Collection[str] = ()
         self.shown = False
         self._known = known
         self._searched: Searched | None = None
         self._settings: dict[str, Any] | None = None
-
-    @property
-    def place(self) -> int | None:
-        """Its number from 1 in the queue while it waits, else None."""
-        return self.queued if self.info.state == "created" else None
 
     @property
     def searched(self) -> Searched:
@@ -70,8 +66,7 @@ class ListedRun:
 
     def title(self) -> str:
         """What the list calls it: with its seed where names do not tell seeds apart, unless the user named it."""
-        seed = self.many_seeds and not self.info.label.title
-        return f"{self.info.title}, seed {self.info.config.seed}" if seed else self.info.title
+        return run_title(self.info, self.varied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +97,7 @@ def state_text(run: ListedRun) -> str:
     info, word = run.info, words.STATE_WORDS[run.info.state]
     if info.state == "created" and info.reason:
         return info.reason
-    if run.place is not None:
+    if info.state == "created" and run.place is not None:
         started = f", goes on from {100 * info.progress:.0f} %" if info.progress else ""
         return f"{ordinal(run.place)} in the queue{started}"
     if info.state == "running" and info.stage:
@@ -118,33 +113,6 @@ def ordinal(number: int) -> str:
     """Write "1st", "2nd", "11th"."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
     return f"{number:,}{ending}"
-
-
-def tip(run: ListedRun, column: str) -> str:
-    """What a cell says on hovering."""
-    info = run.info
-    if column == "state" and info.reason:
-        return info.reason
-    if column in ("clean", "robust") and info.result:
-        share = info.result.clean_accuracy if column == "clean" else info.result.robust_accuracy
-        about = (
-            f"{words.interval(share)}, 95 % interval, {info.result.samples:,} images, {info.result.attack}"
-        )
-        return "\n".join([about, *(words.doubts([info]) if column == "robust" else [])])
-    if column == "tags":
-        return ", ".join(info.label.tags) or "No tags yet; press T to give it some."
-    if column == "star":
-        return (
-            "Press S or click to take the star away."
-            if info.label.star
-            else "Press S or click to give it a star."
-        )
-    if column == "shown":
-        return "Draw this run beside the others on the pages that compare runs (Space)."
-    renamed = [f"named {info.name} in its settings"] if info.label.title else []
-    notes = [info.label.notes] if info.label.notes else []
-    methods = f"{words.pretraining(info.config)}; {words.transfer(info.config)}"
-    return "\n".join([info.title, *renamed, info.id, methods, *notes])
 
 
 def setting_columns(places: Sequence[str]) -> list[Column]:

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from cartl_gui import theme
-from cartl_gui.models.run_list import PROGRESS_ROLE, TAGS_ROLE
+from cartl_gui.models.run_cells import PROGRESS_ROLE, TAGS_ROLE
 
 Index = QModelIndex | QPersistentModelIndex
 

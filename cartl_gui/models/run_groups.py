@@ -66,7 +66,7 @@ def by_itself(run: ListedRun) -> tuple[float, float, float]:
     """The order without a chosen column: what runs, what waits, then the newest study first as its runs are made."""
     if run.info.state == "running":
         return (0, 0, run.info.created)
-    if run.place is not None:
+    if run.place is not None:  # waiting, or paused
         return (1, run.place, 0)
     return (2, -run.batch, run.info.created)
 
@@ -82,9 +82,9 @@ def in_order(runs: Iterable[ListedRun], column: Column | None, *, descending: bo
     return [run for _key, run in having] + [run for key, run in keys if key is None]
 
 
-def group_of(run: ListedRun, grouping: str, known: Mapping[str, RunInfo]) -> Group:
-    """The heading under which a run stands."""
-    return _GROUPS[grouping](run, known)
+def groups_of(run: ListedRun, grouping: str, known: Mapping[str, RunInfo]) -> tuple[Group, ...]:
+    """The headings under which a run stands: several only where it has several tags; none without a grouping."""
+    return _GROUPS[grouping](run, known) if grouping else ()
 
 
 def figures_of(runs: Sequence[ListedRun]) -> GroupFigures:
@@ -103,16 +103,16 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def _by_study(run: ListedRun, _known: Mapping[str, RunInfo]) -> Group:
-    return Group(run.info.study, run.info.study or "No study")
+def _by_study(run: ListedRun, _known: Mapping[str, RunInfo]) -> tuple[Group]:
+    return (Group(run.info.study, run.info.study or "No study"),)
 
 
-def _by_state(run: ListedRun, _known: Mapping[str, RunInfo]) -> Group:
+def _by_state(run: ListedRun, _known: Mapping[str, RunInfo]) -> tuple[Group]:
     word = words.STATE_WORDS[run.info.state]
-    return Group(word, word.capitalize())
+    return (Group(word, word.capitalize()),)
 
 
-def _by_method(run: ListedRun, known: Mapping[str, RunInfo]) -> Group:
+def _by_method(run: ListedRun, known: Mapping[str, RunInfo]) -> tuple[Group]:
     """The methods of all trainings of the network, the first one first."""
     names = [
         stage.short("method")
@@ -121,19 +121,18 @@ def _by_method(run: ListedRun, known: Mapping[str, RunInfo]) -> Group:
         if stage is not None
     ]
     title = ", then ".join(name[:1].upper() + name[1:] for name in names) or "Attack only"
-    return Group(title, title)
+    return (Group(title, title),)
 
 
-def _by_tags(run: ListedRun, _known: Mapping[str, RunInfo]) -> Group:
-    tags = ", ".join(run.info.label.tags)
-    return Group(tags, tags or "No tags")
+def _by_tags(run: ListedRun, _known: Mapping[str, RunInfo]) -> tuple[Group, ...]:
+    return tuple(Group(tag, tag) for tag in run.info.label.tags) or (Group("", "No tags"),)
 
 
-def _by_cell(run: ListedRun, _known: Mapping[str, RunInfo]) -> Group:
-    return Group(f"{run.info.study}\n{run.info.name}", run.info.name)
+def _by_cell(run: ListedRun, _known: Mapping[str, RunInfo]) -> tuple[Group]:
+    return (Group(f"{run.info.study}\n{run.info.name}", run.info.name),)
 
 
-_GROUPS: dict[str, Callable[[ListedRun, Mapping[str, RunInfo]], Group]] = {
+_GROUPS: dict[str, Callable[[ListedRun, Mapping[str, RunInfo]], tuple[Group, ...]]] = {
     "study": _by_study,
     "state": _by_state,
     "method": _by_method,

@@ -21,24 +21,22 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QColor, QFont
 
 from cartl_gui import theme, words
-from cartl_gui.models.run_columns import COLUMNS, Column, ListedRun, setting_columns, tip
+from cartl_gui.models.run_cells import cell_data
+from cartl_gui.models.run_columns import COLUMNS, Column, ListedRun, setting_columns
 from cartl_gui.models.run_groups import (
     Group,
     GroupFigures,
     batches,
     by_itself,
     figures_of,
-    group_of,
+    groups_of,
     in_order,
 )
 from engine.events import RunInfo, RunState
 from engine.query import Query
+from engine.titles import varied_studies
 
 Index = QModelIndex | QPersistentModelIndex
-Row = str | Group
-ID_ROLE = Qt.ItemDataRole.UserRole
-PROGRESS_ROLE = Qt.ItemDataRole.UserRole + 1
-TAGS_ROLE = Qt.ItemDataRole.UserRole + 2
 #: What a header cell is about: the group, or None for a run.
 GROUP_ROLE = Qt.ItemDataRole.UserRole + 3
 RUNS_FORMAT = "application/x-cartl-runs"
@@ -46,18 +44,28 @@ RUNS_FORMAT = "application/x-cartl-runs"
 FEW = 8
 
 
+class Entry(NamedTuple):
+    """A run's row: the first one, or with `number` from 1 another one under a further heading."""
+
+    run_id: str
+    number: int = 0
+
+
+Row = Entry | Group
+
+
 class Standing(NamedTuple):
-    """All that the place of a run's row depends on: while it is the same, the row stays where it is."""
+    """All that the places of a run's rows depend on: while it is the same, they stay where they are."""
 
     accepted: bool
     by_itself: tuple[float, float, float]
     key: Any
-    group: Group | None
+    groups: tuple[Group, ...]
     archived: bool
 
 
 class RunListModel(QAbstractTableModel):
-    """One row per run that the filter accepts, and one per group.
+    """One row per run that the filter accepts, one under each of its headings where they are several, and one per group.
 
     Runs without a chosen order stand by themselves: the running one, those that wait in the order of the queue, then
     the newest study first. News of a run that stays in its place touches one row; anything else is put in order once
@@ -122,7 +130,10 @@ class RunListModel(QAbstractTableModel):
             return
         run.follow(info)
         if self._standing_of(run) == self._standing.get(info.id):
-            self._tell(info.id)
+            headings = groups_of(run, self.grouping, self._infos)
+            for group in headings:
+                self._figures.pop(group, None)
+            self._tell([*self._rows_of(info.id), *headings])
         else:
             self._later.start()
 
@@ -181,25 +192,25 @@ class RunListModel(QAbstractTableModel):
         """Tick the boxes of runs, or take the ticks away."""
         for run in self.listed(run_ids):
             run.shown = on
-            self._tell(run.info.id)
+            self._tell(self._rows_of(run.info.id))
         if self.sorted_by == "shown":
             self._later.start()
 
     # rows -----------------------------------------------------------------------------------------------
     def row_of(self, run_id: str) -> int | None:
-        """The row of a run, None if it is not in the list as it is filtered."""
+        """The first row of a run, None if it is not in the list as it is filtered."""
         if self._later.isActive():
             self.arrange()
-        return self._row_of.get(run_id)
+        return next((self._row_of[row] for row in self._rows_of(run_id)), None)
 
     def ids_at(self, rows: Iterable[int]) -> list[str]:
-        """Ids of the runs in these rows; headings have none."""
+        """Ids of the runs in these rows, each once; headings have none."""
         keys = (self._rows[row] for row in sorted(rows) if row < len(self._rows))
-        return [key for key in keys if isinstance(key, str)]
+        return list(dict.fromkeys(key.run_id for key in keys if isinstance(key, Entry)))
 
     def accepted_ids(self) -> list[str]:
         """Ids of the runs in the list, in its order."""
-        return [key for key in self._rows if isinstance(key, str)]
+        return self.ids_at(range(len(self._rows)))
 
     def column(self, name: str) -> int:
         """The number of a column by its id, -1 if there is none."""
@@ -228,7 +239,7 @@ class RunListModel(QAbstractTableModel):
         if isinstance(key, Group):
             self._closed ^= {key.key}
             self.arrange()
-            self._tell(key)
+            self._tell([key])
 
     def is_folded(self, group: Group) -> bool:
         """Whether the runs of a group are hidden."""
@@ -272,13 +283,10 @@ class RunListModel(QAbstractTableModel):
         """Note what depends on several runs: what was queued together, where seeds vary, places in the queue."""
         self._is_stale = False
         starts = batches(self._infos.values())
-        seeds: dict[str, set[int]] = {}
-        for info in self._infos.values():
-            seeds.setdefault(info.study, set()).add(info.config.seed)
+        varied = varied_studies(self._infos.values())
         places = {run_id: number for number, run_id in enumerate(self._queue, start=1)}
         for run_id, run in self._runs.items():
-            run.batch, run.queued = starts[run_id], places.get(run_id)
-            run.many_seeds = len(seeds[run.info.study]) > 1
+            run.batch, run.place, run.varied = starts[run_id], places.get(run_id), varied
 
     def _shows_archived(self) -> bool:
         return self.shows_archived or (self._query is not None and self._query.asks_for_archived)
@@ -294,9 +302,9 @@ class RunListModel(QAbstractTableModel):
 
     def _standing_of(self, run: ListedRun) -> Standing:
         column = self._sort_column()
-        group = group_of(run, self.grouping, self._infos) if self.grouping else None
         key = column.key(run) if column is not None else None
-        return Standing(self._accepts(run), by_itself(run), key, group, run.info.label.archived)
+        groups = groups_of(run, self.grouping, self._infos)
+        return Standing(self._accepts(run), by_itself(run), key, groups, run.info.label.archived)
 
     def _arranged(self) -> list[Row]:
         """The rows as they should be."""
@@ -308,15 +316,23 @@ class RunListModel(QAbstractTableModel):
         ordered = in_order(accepted, self._sort_column(), descending=self.descending)
         self._members, self._figures = {}, {}
         if not self.grouping:
-            return [run.info.id for run in ordered]
+            return [Entry(run.info.id) for run in ordered]
+        entries: dict[Group, list[Entry]] = {}
         for run in ordered:
-            self._members.setdefault(group_of(run, self.grouping, self._infos), []).append(run)
+            for number, group in enumerate(groups_of(run, self.grouping, self._infos)):
+                self._members.setdefault(group, []).append(run)
+                entries.setdefault(group, []).append(Entry(run.info.id, number))
         rows: list[Row] = []
-        for group, members in self._members.items():
-            rows.append(group)
-            if group.key not in self._closed:
-                rows += [run.info.id for run in members]
+        for group, below in entries.items():
+            rows += [group, *(below if group.key not in self._closed else ())]
         return rows
+
+    def _rows_of(self, run_id: str) -> list[Entry]:
+        """The rows of a run that are in the list, from the top."""
+        run = self._runs.get(run_id)
+        count = max(1, len(groups_of(run, self.grouping, self._infos))) if run is not None else 0
+        rows = [Entry(run_id, number) for number in range(count)]
+        return sorted(filter(self._row_of.__contains__, rows), key=self._row_of.__getitem__)
 
     def _set_rows(self, rows: list[Row]) -> None:
         self._rows = rows
@@ -357,19 +373,10 @@ class RunListModel(QAbstractTableModel):
         self.changePersistentIndexList(before, after)
         self.layoutChanged.emit()
 
-    def _tell(self, key: Row) -> None:
-        """Let the view draw a run's row anew, and its heading."""
-        for changed in (key, self._heading(key)):
-            row = self._row_of.get(changed) if changed is not None else None
-            if row is not None:
-                self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.columns) - 1))
-
-    def _heading(self, key: Row) -> Group | None:
-        if not self.grouping or isinstance(key, Group) or key not in self._runs:
-            return None
-        group = group_of(self._runs[key], self.grouping, self._infos)
-        self._figures.pop(group, None)
-        return group
+    def _tell(self, keys: Iterable[Row]) -> None:
+        """Let the view draw rows anew, those that are in the list."""
+        for row in (self._row_of[key] for key in keys if key in self._row_of):
+            self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.columns) - 1))
 
     # what Qt asks ---------------------------------------------------------------------------------------
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
@@ -403,8 +410,8 @@ class RunListModel(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if isinstance(key, Group):
             return self._group_data(key, column, role)
-        run = self._runs.get(key)
-        return None if run is None else _run_data(run, column, role)
+        run = self._runs.get(key.run_id)
+        return None if run is None else cell_data(run, column, role)
 
     def _group_data(self, group: Group, column: Column, role: int) -> Any:
         if role == GROUP_ROLE:
@@ -459,7 +466,7 @@ class RunListModel(QAbstractTableModel):
     def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802
         """Take in a typed title or tags, or a clicked box; the label itself changes by `label_edited`."""
         key, column = self._rows[index.row()], self.columns[index.column()]
-        info = self._infos.get(key) if isinstance(key, str) else None
+        info = self._infos.get(key.run_id) if isinstance(key, Entry) else None
         if info is None:
             return False
         if column.id == "shown" and role == Qt.ItemDataRole.CheckStateRole:
@@ -523,7 +530,7 @@ class RunListModel(QAbstractTableModel):
     def _drop_row(self, row: int, parent: Index) -> int | None:
         """The row before which something is dropped, None where no waiting run is near."""
         row = parent.row() if parent.isValid() else row
-        waiting = [self._row_of[run_id] for run_id in self._queue if run_id in self._row_of]
+        waiting = [self._row_of[entry] for entry in map(Entry, self._queue) if entry in self._row_of]
         return row if waiting and min(waiting) <= row <= max(waiting) + 1 else None
 
 
@@ -543,62 +550,3 @@ def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
         if position == len(rows) or rows[position] != rows[position - 1] + 1:
             yield rows[start], rows[position - 1]
             start = position
-
-
-def _run_data(run: ListedRun, column: Column, role: int) -> Any:
-    info, name = run.info, column.id
-    if role == Qt.ItemDataRole.DisplayRole:
-        return column.text(run)
-    if role == Qt.ItemDataRole.EditRole:
-        return info.title if name == "title" else " ".join(info.label.tags)
-    if role == ID_ROLE:
-        return info.id
-    if role == PROGRESS_ROLE and name == "progress":
-        return info.progress
-    if role == TAGS_ROLE and name == "tags":
-        return info.label.tags
-    if role == Qt.ItemDataRole.CheckStateRole and name == "shown":
-        return Qt.CheckState.Checked if run.shown else Qt.CheckState.Unchecked
-    if role == Qt.ItemDataRole.ToolTipRole:
-        return tip(run, name)
-    if role == Qt.ItemDataRole.ForegroundRole:
-        return _colour(info, name)
-    if role == Qt.ItemDataRole.DecorationRole:
-        return _picture(info, name)
-    if role == Qt.ItemDataRole.AccessibleTextRole:
-        return _spoken(run, column)
-    return None
-
-
-def _colour(info: RunInfo, name: str) -> QColor | None:
-    colours = theme.scheme()
-    if info.label.archived:
-        return QColor(colours.muted)
-    if name == "state":
-        return QColor({"failed": colours.error, "finished": colours.good}.get(info.state, colours.text))
-    return None
-
-
-def _picture(info: RunInfo, name: str) -> Any:
-    colours = theme.scheme()
-    if name == "star":
-        return (
-            theme.icon("star-full", colours.warning)
-            if info.label.star
-            else theme.icon("star", colours.neutral)
-        )
-    if name == "robust" and words.doubts([info]):
-        return theme.icon("warning", colours.warning)
-    return None
-
-
-def _spoken(run: ListedRun, column: Column) -> str:
-    """What a screen reader says of a cell."""
-    info = run.info
-    if column.id == "star":
-        return "Star" if info.label.star else "No star"
-    if column.id == "shown":
-        return "Drawn beside others" if run.shown else "Not drawn beside others"
-    doubts = words.doubts([info]) if column.id == "robust" else []
-    archived = ["archived"] if column.id == "title" and info.label.archived else []
-    return ", ".join([f"{column.tip or column.title}: {column.text(run) or 'none'}", *doubts, *archived])

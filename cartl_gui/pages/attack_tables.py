@@ -19,8 +19,8 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme
 from cartl_gui.attack_view import AttackView, Step
+from cartl_gui.models.run_cells import PROGRESS_ROLE
 from cartl_gui.models.run_delegates import ProgressDelegate
-from cartl_gui.models.run_list import PROGRESS_ROLE
 from cartl_gui.widgets import read_only
 
 ROW_HEIGHT = 26

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QAction
@@ -258,7 +259,8 @@ class RunsPanel(QWidget):
         """Take runs out of the list that went to the bin, and offer to bring them back."""
         run_ids = [info.id for info in event.runs]
         self._binned |= {info.id: info for info in event.runs}
-        self.model.remove_runs(run_ids)
+        with self._neighbour_selected():
+            self.model.remove_runs(run_ids)
         self.bin.set_runs(self._binned.values())
         self.edits.note_binned(run_ids)
         self._count()
@@ -288,15 +290,20 @@ class RunsPanel(QWidget):
             for info in runs.values()
             if info.state == "interrupted" and not info.label.archived and info.id not in left
         ]
-        begun = [run_id for run_id in queue.order if run_id in runs and runs[run_id].progress]
-        begun = begun if queue.paused else []  # otherwise they go on by themselves
-        lost, waiting = len(self._interrupted) + len(begun), len(queue.order) - len(begun)
-        parts = []
-        if lost:
-            parts.append(f"{words.count(lost, 'run')} {'was' if lost == 1 else 'were'} interrupted")
-        if waiting and queue.paused:
-            count = f"{waiting:,}" if lost else words.count(waiting, "run")
-            parts.append(f"{count} {'is' if waiting == 1 else 'are'} waiting")
+        # A queue that is not held goes on by itself.
+        held = [runs[run_id] for run_id in queue.order if run_id in runs] if queue.paused else []
+        paused = sum(info.state == "paused" for info in held)
+        waiting = sum(info.state == "created" and not info.progress for info in held)
+        lost = len(self._interrupted) + len(held) - paused - waiting
+        parts: list[str] = []
+        for count, one, several in (
+            (lost, "was interrupted", "were interrupted"),
+            (paused, "was paused", "were paused"),
+            (waiting, "is waiting", "are waiting"),
+        ):
+            if count:
+                amount = f"{count:,}" if parts else words.count(count, "run")
+                parts.append(f"{amount} {one if count == 1 else several}")
         if parts and self._can_write:
             self.go_on.say(f"{words.listed(parts)}.")
         else:
@@ -319,6 +326,17 @@ class RunsPanel(QWidget):
     def selected_infos(self) -> list[RunInfo]:
         """The selected runs."""
         return [run.info for run in self.model.listed(self.selected_ids())]
+
+    @contextmanager
+    def _neighbour_selected(self) -> Iterator[None]:
+        """Select what stood next to the selected runs if a change takes all of them out of the list."""
+        listed, chosen = self.model.accepted_ids(), self.selected_ids()
+        yield
+        if chosen and all(self.model.row_of(run_id) is None for run_id in chosen):
+            last = listed.index(chosen[-1])
+            around = (*listed[last + 1 :], *reversed(listed[:last]))
+            left = next((run_id for run_id in around if self.model.row_of(run_id) is not None), None)
+            self.table.select([] if left is None else [left])
 
     def _selected(self) -> None:
         chosen = self.selected_ids()
@@ -352,7 +370,8 @@ class RunsPanel(QWidget):
     def toggle_archived(self) -> None:
         """Archive the selected runs, or list them again."""
         if self._can_write:
-            self.edits.archive(self.selected_ids())
+            with self._neighbour_selected():
+                self.edits.archive(self.selected_ids())
 
     def move_to_bin(self) -> None:
         """Move the selected runs to the bin."""

@@ -24,10 +24,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from cartl_gui.models.run_cells import ID_ROLE, TAGS_ROLE
 from cartl_gui.models.run_columns import COLUMNS
 from cartl_gui.models.run_delegates import ProgressDelegate, TagsDelegate
 from cartl_gui.models.run_groups import Group
-from cartl_gui.models.run_list import GROUP_ROLE, ID_ROLE, TAGS_ROLE, RunListModel
+from cartl_gui.models.run_list import GROUP_ROLE, RunListModel
 from cartl_gui.scaling import SCALE
 
 Index = QModelIndex | QPersistentModelIndex
@@ -69,6 +70,7 @@ class RunTable(QTableView):
         self._kept: tuple[list[str], str, int] = ([], "", 0)
         self._is_restoring = False
         self._hidden: set[str] = set()
+        model.rowsAboutToBeRemoved.connect(self._keep_removed)  # heard before the selection forgets them
         self.setModel(model)
         self.setAccessibleName("Runs")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -99,6 +101,7 @@ class RunTable(QTableView):
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         model.modelAboutToBeReset.connect(self._keep)
         model.modelReset.connect(self._restore_rows)
+        model.arranged.connect(self._restore_removed)
         model.columnsInserted.connect(self._dress_columns)
         model.arranged.connect(self._show_order)
         self.selectionModel().selectionChanged.connect(self._tell)
@@ -164,6 +167,23 @@ class RunTable(QTableView):
         if self.selected_ids() != selected:
             self.chosen.emit()
 
+    def _keep_removed(self) -> None:
+        if not self._is_restoring:
+            self._keep()
+            self._is_restoring = True
+
+    def _restore_removed(self) -> None:
+        """Select runs again that lost the row under one heading but have another."""
+        if not self._is_restoring:
+            return
+        before, current, _scroll = self._kept
+        left = [run_id for run_id in before if self._runs.row_of(run_id) is not None]
+        if set(left) - set(self.selected_ids()):
+            self.select(left, current=current)
+        self._is_restoring = False
+        if self.selected_ids() != before:
+            self.chosen.emit()
+
     # keys and clicks ------------------------------------------------------------------------------------
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Open the selected run with Return; fold and unfold groups."""
@@ -205,6 +225,8 @@ class RunTable(QTableView):
     def edit_cell(self, run_id: str, column: str) -> None:
         """Type over a cell in its place, showing its column if it is hidden."""
         row, number = self._runs.row_of(run_id), self._runs.column(column)
+        if self.currentIndex().data(ID_ROLE) == run_id:  # under several headings: where the keyboard is
+            row = self.currentIndex().row()
         if row is not None:
             self.set_column_shown(column, on=True)
             index = self._runs.index(row, number)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 from engine import api
 from engine.cli.attacking import AttackDisplay
 from engine.cli.progress import Display
-from engine.cli.report import run_title
 from engine.config import (
     AttackConfig,
     CheckpointConfig,
@@ -52,6 +51,7 @@ from engine.events import (
     StageStarted,
     StudyEstimated,
 )
+from engine.titles import run_title, varied_studies
 from engine.wording import duration, percent
 
 if TYPE_CHECKING:
@@ -256,9 +256,10 @@ class Client:
         """
         made = self._session.submit(study, resume=resume)
         self.runs = {run.id: run for run in reversed(made)} | self.runs
+        varied = varied_studies(made)
         for run in made:
             if run.state == "finished":
-                self.display.line(f"{run_title(run, made)} ({run.id}): finished before")
+                self.display.line(f"{run_title(run, varied)} ({run.id}): finished before")
         return self._follow([run.id for run in made])
 
     def resume(self, run_id: str) -> RunInfo:
@@ -426,15 +427,15 @@ class Client:
         self.runs[run.id] = run
         if before is None or before.state == run.state:
             return
+        title = run_title(run, varied_studies(self.runs.values()))
         if run.state == "running":
-            self.display.line(f"{run_title(run, self.runs.values())} ({run.id})")
+            self.display.line(f"{title} ({run.id})")
         elif run.state == "finished":
             if run.result is not None:
                 self._attacks.ended(run.result)
-            title = run_title(run, self.runs.values())
             self.display.line(f"{title}: finished in {duration(run.seconds)}")
         elif run.state in ENDED and not run.reason:
-            self.display.line(f"{run_title(run, self.runs.values())}: {run.state}")
+            self.display.line(f"{title}: {run.state}")
 
     def _rows_added(self, event: RowsAdded, layout: StageLayout) -> None:
         columns = event.columns

@@ -17,6 +17,7 @@ from engine.events import Interval, RunInfo
 from engine.report.detail import doubts_of
 from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of, describe_unfinished
 from engine.statistics import Estimate
+from engine.titles import run_title, varied_studies
 from engine.wording import NOTHING, percent, points
 
 #: Columns of running text.
@@ -48,22 +49,10 @@ def results_table(shown: Sequence[RunInfo], known: Mapping[str, RunInfo]) -> str
     head = ("run", "pre-training", "transfer", "k", "clean %", "robust % (95 % interval)", "attack", "on")
     rows = [_result_row(run, known) for run in shown]
     marked = _with_marks(head, rows, [[run] for run in shown])
+    varied = varied_studies(shown)
     return format_table(*_with_seeds(*marked, shown)) + _doubts_below(
-        (run_title(run, shown), [run]) for run in shown
+        (run_title(run, varied), [run]) for run in shown
     )
-
-
-def varied_studies(runs: Iterable[RunInfo]) -> set[str]:
-    """The studies that have runs of several seeds."""
-    seeds: dict[str, set[int]] = {}
-    for run in runs:
-        seeds.setdefault(run.study, set()).add(run.config.seed)
-    return {study for study, found in seeds.items() if len(found) > 1}
-
-
-def run_title(run: RunInfo, known: Iterable[RunInfo]) -> str:
-    """A run's name, with its seed where its study has several: "AT, k=3, seed 1"."""
-    return f"{run.name}, seed {run.config.seed}" if run.study in varied_studies(known) else run.name
 
 
 def _with_seeds(

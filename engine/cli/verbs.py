@@ -18,6 +18,7 @@ from engine.config import StageName, StudyConfig
 from engine.events import RunInfo
 from engine.report.tables import results_as_json
 from engine.results import results_of
+from engine.titles import run_title, varied_studies
 from engine.wording import NOTHING, duration
 
 #: So many evaluations are printed in detail after the runs of a study.
@@ -249,10 +250,10 @@ def tell(
             say(
                 f"{rest} more evaluations have such details. See them all with: {command_line(options, words)}\n"
             )
+        varied = varied_studies(made)
         for item in made:
             if item.state != "finished":
-                title = report.run_title(item, made)
-                say(f"{title}: {item.state}" + (f": {item.reason}" if item.reason else ""))
+                say(f"{run_title(item, varied)}: {item.state}" + (f": {item.reason}" if item.reason else ""))
         say("Run files:")
         for item in made:
             say(f"  {item.path}")

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from cartl_gui.attack_view import epsilon_text, short, view_of
 from cartl_gui.main_window import MainWindow
-from cartl_gui.models.run_list import PROGRESS_ROLE
+from cartl_gui.models.run_cells import PROGRESS_ROLE
 from cartl_gui.pages.attack_page import AttackPage
 from cartl_gui.run_data import RunData
 from engine.config import ATTACKS, AttackConfig, RunConfig, StudyConfig

@@ -124,6 +124,10 @@ def test_that_what_runs_and_waits_stands_on_top_and_says_its_place(panel: Panel,
     panel.set_queue(QueueChanged(("two", "one", "three")))
     assert panel.titles()[:3] == ["neft", "two", "one"]
     assert panel.cell("two", "queue") == "1st"
+    panel.set_queue(QueueChanged(("one", "neft", "two", "three"), paused=True))
+    panel.update_run(replace(runs[2], state="paused"))
+    assert panel.titles()[:4] == ["one", "neft", "two", "three"], "a paused run keeps its place in the queue"
+    assert (panel.cell("neft", "state"), panel.cell("neft", "queue")) == ("paused", "2nd")
 
 
 def test_that_ended_runs_say_why_and_how_to_go_on(panel: Panel) -> None:
@@ -164,6 +168,7 @@ def test_that_an_empty_list_and_an_empty_search_offer_one_way_on(qtbot: QtBot, p
         (("one", "two", "three"), "1 run was interrupted and 3 are waiting.", ["neft"]),
         (("neft", "one"), "1 run was interrupted and 1 is waiting.", []),
         ((), "1 run was interrupted.", ["neft"]),
+        (("paused", "one", "two"), "1 run was interrupted, 1 was paused and 2 are waiting.", ["neft"]),
     ],
 )
 def test_that_interrupted_and_waiting_runs_are_offered_at_the_start(
@@ -172,7 +177,7 @@ def test_that_interrupted_and_waiting_runs_are_offered_at_the_start(
     panel = Panel()
     qtbot.addWidget(panel)
     panel.show()
-    panel.set_runs(runs)
+    panel.set_runs([*runs, replace(runs[2], id="paused", state="paused")])
     panel.set_queue(QueueChanged(order, paused=True))
     assert panel.go_on.isVisible() and panel.go_on.text() == text
     panel.set_queue(QueueChanged(order))
@@ -298,6 +303,29 @@ def test_that_a_heading_tells_means_of_finished_runs_and_folds(
     assert model.rowCount() == 8
 
 
+def test_that_a_run_with_two_tags_stands_under_each_and_is_one_run(
+    panel: Panel, runs: list[RunInfo], qtbot: QtBot
+) -> None:
+    panel.update_run(replace(runs[0], label=RunLabel(tags=("old", "paper"))))
+    panel.update_run(replace(runs[1], label=RunLabel(tags=("paper",))))
+    panel.filter.setText("-state:queued")
+    panel.grouping.setCurrentIndex(panel.grouping.findData("tag"))
+    assert [title.lstrip("▾ ") for title in panel.titles()] == [
+        "old, 1 run", "AT", "paper, 2 runs", "AT", "vanilla", "No tags, 1 run", "neft"
+    ]  # fmt: skip
+    assert panel._amount.text() == "3 of 6 runs"
+    assert panel.model.index(2, panel.model.column("state")).data() == "1 finished, 1 failed"
+    panel.table.selectRow(3)
+    assert panel.selected_ids() == ["old"]
+    panel.rename()
+    assert panel.table.currentIndex().row() == 3, "it is typed over where the keyboard is"
+    editor(panel).setText("Both")
+    accept(qtbot, panel)
+    assert [title for title in panel.titles() if title == "Both"] == ["Both", "Both"]
+    panel.edits.change_tags(["old"], "old", ("paper",))
+    assert panel.titles().count("Both") == 1 and panel.selected_ids() == ["old"]
+
+
 # writing on runs ----------------------------------------------------------------------------------------
 def editor(panel: Panel) -> QLineEdit:
     return next(line for line in panel.table.viewport().findChildren(QLineEdit) if line.isVisible())
@@ -369,6 +397,7 @@ def test_that_archived_runs_are_listed_only_if_asked_for(qtbot: QtBot, panel: Pa
     choose(panel, "old", "vanilla")
     panel.toggle_archived()
     assert "AT" not in panel.titles() and panel._amount.text() == "4 runs"
+    assert panel.selected_ids() == ["neft"], "the next run, so that keys go on"
     assert panel.offer.text() == "2 runs archived"
     panel.filter.setText("is:archived")
     assert panel.titles() == ["AT", "vanilla"]
@@ -393,6 +422,7 @@ def test_that_the_bin_takes_runs_and_gives_them_back(qtbot: QtBot, panel: Panel)
     choose(panel, "old", "vanilla")
     panel.move_to_bin()
     assert panel.model.total() == 4 and panel.offer.text() == "2 runs moved to the bin"
+    assert panel.selected_ids() == ["neft"]
     qtbot.mouseClick(panel.offer.buttons[0], Qt.MouseButton.LeftButton)
     assert panel.asked[-1] == ("restore", "old", "vanilla") and len(panel.titles()) == 6
     panel.edits.stack.redo()
