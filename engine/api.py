@@ -28,6 +28,7 @@ from engine.config import (
     StageName,
     StudyConfig,
     parse_study,
+    require_usable,
 )
 from engine.control import RunControl
 from engine.desk import Desk
@@ -161,9 +162,10 @@ class Session:
                 Only what is missing is made.
 
         Raises:
-            ConfigError: a run starts from something that does not exist or does not fit.
+            ConfigError: settings cannot be used, or a run starts from something that does not exist or does not fit.
             StoreError: the workspace is read-only or cannot be written.
         """
+        require_usable(study.runs)
         parents = self._references.parents(study)
         earlier = self._references.earlier(study, parents) if resume else {}
         made: dict[RunKey, RunInfo] = {}

@@ -35,6 +35,7 @@ from engine.config.study import (
     parse_run,
     parse_study,
     problems_of,
+    require_usable,
     settings_hash,
     validate,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "parse_study",
     "paths_of",
     "problems_of",
+    "require_usable",
     "settings_hash",
     "validate",
 ]

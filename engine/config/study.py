@@ -15,6 +15,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -257,6 +258,24 @@ def validate(model: type[AnySettings], values: Mapping[str, Any]) -> AnySettings
         return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problems_of(error)) from error
+
+
+def require_usable(runs: Iterable[RunConfig]) -> None:
+    """Check the settings of runs that were put together from checked ones without being checked as a whole.
+
+    Raises:
+        ConfigError: all problems, each at the place of its run in a study.
+    """
+    problems = []
+    for run in runs:
+        try:
+            RunConfig.model_validate(run.model_dump())
+        except ValidationError as error:
+            problems += [
+                replace(problem, place=f"runs.{run.name}.{problem.place}") for problem in problems_of(error)
+            ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def problems_of(error: ValidationError) -> list[Problem]:

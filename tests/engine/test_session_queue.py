@@ -18,7 +18,7 @@ import engine.runner
 from engine import api
 from engine.config import StudyConfig
 from engine.control import Interrupted
-from engine.errors import DivergedError, StoreError
+from engine.errors import ConfigError, DivergedError, StoreError
 from engine.events import (
     ENDED,
     BinEmptied,
@@ -204,6 +204,18 @@ def test_that_a_stop_that_comes_while_a_run_is_being_paused_is_not_lost(
         ids = submit(session, "a")
         wait_for(session, RunChanged, state="stopped")
     assert Workspace(tmp_path).folder(ids["a"]).info().state == "stopped"
+
+
+def test_that_settings_that_cannot_be_used_are_named_before_anything_is_made(tmp_path: Path) -> None:
+    study = chain()
+    (run,) = study.runs
+    run = run.model_copy(update={"attack": run.attack.model_copy(update={"steps": 0}), "target": None})
+    with open_session(tmp_path) as session, pytest.raises(ConfigError) as refused:
+        session.submit(study.model_copy(update={"runs": [run]}))
+    assert [str(problem) for problem in refused.value.problems] == [
+        "runs.chain.attack.steps: input should be greater than or equal to 1, got 0"
+    ]
+    assert Workspace(tmp_path).runs() == []
 
 
 # over a restart ------------------------------------------------------------------------------------------
