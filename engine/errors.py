@@ -44,15 +44,17 @@ class Problem:
 
 
 class ConfigError(CartlError):
-    """Settings that cannot be used; `problems` lists all of them with their places."""
+    """Settings that cannot be used; `problems` lists all of them with their places. A single one is told in a line."""
 
     def __init__(self, problems: Sequence[Problem], origin: str | None = None) -> None:
         self.problems = tuple(problems)
         self.origin = origin
-        head = f"{len(self.problems)} setting{'s' if len(self.problems) != 1 else ''} cannot be used"
-        if origin:
-            head += f" in {origin}"
-        super().__init__(head + ":\n" + "\n".join(f"  {problem}" for problem in self.problems))
+        if len(self.problems) == 1:
+            text = f"{origin}: {self.problems[0]}" if origin else str(self.problems[0])
+        else:
+            head = f"{len(self.problems)} settings cannot be used{f' in {origin}' if origin else ''}"
+            text = "\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)])
+        super().__init__(text)
 
 
 class DataError(CartlError):

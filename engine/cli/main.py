@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import __version__, api
-from engine.cli import estimating, inspecting, organising, report, results, verbs, weights
+from engine.cli import estimating, inspecting, organising, results, verbs, weights
 from engine.cli.client import Paused
 from engine.cli.common import UsageError
 from engine.cli.options import (
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.verb(options)
         return code
     except CartlError as error:
-        sys.stderr.write(f"cartl: {report.describe(error)}\n")
+        sys.stderr.write(f"cartl: {error}\n")
         return 2 if isinstance(error, ConfigError | UsageError) else 1
     except Paused as pause:
         return 128 + pause.number

@@ -1,4 +1,4 @@
-"""What the command line prints: runs as tables and as JSON, and the messages for errors."""
+"""What the command line prints: runs as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.config import STAGE_TITLES
-from engine.errors import CartlError, ConfigError
 from engine.events import Interval, RunInfo
 from engine.report.detail import doubts_of
 from engine.results import MEASURE_TITLES, MEASURED, Comparison, Results, cells_of, describe_unfinished
@@ -282,13 +281,6 @@ def estimate_text(found: Estimate) -> str:
 def as_json(value: Any) -> str:
     """JSON text, indented, with null for what is not a number."""
     return json.dumps(_finite(value), indent=2, ensure_ascii=False)
-
-
-def describe(error: CartlError) -> str:
-    """The message of an error; a single problem goes into one line."""
-    if not isinstance(error, ConfigError) or len(error.problems) != 1:
-        return str(error)
-    return (f"{error.origin}: " if error.origin else "") + str(error.problems[0])
 
 
 def _finite(value: Any) -> Any:

@@ -215,7 +215,7 @@ def parse_study(
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError([Problem("", f"is not valid TOML: {error}")], origin) from error
+        raise ConfigError([Problem("", f"this is not valid TOML: {error}")], origin) from error
     if _depth(table) > MAX_TOML_DEPTH:
         raise ConfigError([Problem("", f"tables are nested deeper than {MAX_TOML_DEPTH} levels")], origin)
     return _study_from_table(table, overrides, list(sweeps), text=text, origin=origin)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from engine import __version__
-from engine.cli.report import describe
 from engine.errors import ConfigError, Problem
 from tests.cli.conftest import TINY, Cartl, Made
 
@@ -111,11 +110,8 @@ def test_that_weights_are_refused_under_a_foreign_file_name(cartl: Cartl, made: 
 
 def test_that_a_single_problem_takes_one_line_and_several_a_list() -> None:
     problems = [Problem("attack.epsilon", "is too small", 7), Problem("title", "is required")]
-    assert (
-        describe(ConfigError(problems[:1], "study.toml"))
-        == "study.toml: attack.epsilon (line 7): is too small"
-    )
-    assert describe(ConfigError(problems, "study.toml")).splitlines() == [
+    assert str(ConfigError(problems[:1], "study.toml")) == "study.toml: attack.epsilon (line 7): is too small"
+    assert str(ConfigError(problems, "study.toml")).splitlines() == [
         "2 settings cannot be used in study.toml:",
         "  attack.epsilon (line 7): is too small",
         "  title: is required",
