@@ -138,7 +138,7 @@ class FigureItem(ExportItem):
         self.script.toggled.connect(self._script_toggled)
         self.script.setEnabled(can_redraw(self._panels))
         if not self.script.isEnabled():
-            self.script.setToolTip("Images are not drawn from numbers, so there is no such script.")
+            self.script.setText("No script: images are not drawn from numbers")
         self._format_changed()
 
     def _combo(self, name: str, choices: Mapping[Choice, str]) -> QuietCombo:

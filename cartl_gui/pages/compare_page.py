@@ -454,7 +454,7 @@ class ComparePage(PlotPage):
             self.evaluation.addItems(titles or ["None of these runs has been attacked yet"])
             self.evaluation.setCurrentIndex(max(0, self.evaluation.findText(kept)))
             self.evaluation.blockSignals(False)
-        self.evaluation.setEnabled(len(titles) > 1)
+        self.evaluation.setEnabled(bool(titles))
         self._show_evaluation()
 
     def _show_evaluation(self) -> None:

@@ -212,7 +212,7 @@ class ResultsPage(QWidget):
             self.evaluation.addItems(names or ["No run has a result yet"])
             self.evaluation.setCurrentIndex(names.index(kept) if kept in names else 0)
             self.evaluation.blockSignals(False)
-        self.evaluation.setEnabled(len(names) > 1)
+        self.evaluation.setEnabled(bool(names))
         self._tell_progress()
         self._show()
 

@@ -153,7 +153,7 @@ class BandPlot(LayerPanel):
         quantity, place, layout = self.question.quantity, self.question.place, source.layout
         if place is None:
             axis = f"log10 of {quantity.short}" if quantity.network else quantity.short
-            return ("Whole network, log10" if quantity.network else "Whole network"), axis
+            return f"Whole network: {axis}" if quantity.network else "Whole network", axis
         frozen = view.is_frozen(layout, place) if layout is not None else None
         fact = {True: " (frozen)", False: " (trained)", None: ""}[frozen]
         return f"{view.place_heading(layout, place)}{fact}", quantity.short

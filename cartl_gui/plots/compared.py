@@ -391,6 +391,7 @@ class ComparedBlocks(ComparedPlot):
     def __init__(self, parent: QWidget | None = None) -> None:
         self._moment: float | None = None
         super().__init__("block", parent)
+        self.view.sigResized.connect(self.settle)
 
     def moment(self) -> tuple[float, TimeAxis] | None:
         """The moment that is shown; None is the newest measurement."""
@@ -457,6 +458,10 @@ class ComparedBlocks(ComparedPlot):
     def name_place(self) -> None:
         """Count blocks in whole numbers."""
         self.plot.getAxis("bottom").setTicks(numbers(max(1, self._blocks()), self.view.width() / self.scale))
+
+    def settle(self) -> None:
+        """Count as many blocks as there is room for."""
+        self.name_place()
 
     def place_axes(self) -> tuple[float, float, float, float]:
         """All blocks of the deepest network."""

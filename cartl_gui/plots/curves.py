@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyqtgraph as pg
 
@@ -102,8 +104,7 @@ class Curve:
         """Draw the points; on a log axis values of 0 and less are gaps."""
         self._draw(self.item, self.averaged, self._thin)
         if self.style.symbol:
-            few = len(self.x) <= _MOST_SYMBOLS and not self.smoothing
-            self.item.setSymbol(self.style.symbol if few else None)
+            self.item.setSymbol(self.style.symbol if self._is_marked() else None)
         if self.smoothing and self._raw is None:
             self._raw = self._new_item()
             self._raw.setZValue(-1)
@@ -114,6 +115,13 @@ class Curve:
             self._draw(
                 self._raw, *((self.y, self._thin_raw) if self.smoothing else (_NOTHING, (_NOTHING,) * 2))
             )
+
+    def look(self) -> CurveStyle:
+        """How it is drawn: without symbols where there are too many points for them."""
+        return self.style if self._is_marked() else replace(self.style, symbol=None)
+
+    def _is_marked(self) -> bool:
+        return len(self.x) <= _MOST_SYMBOLS and not self.smoothing
 
     def _draw(self, item: pg.PlotDataItem, values: np.ndarray, thin: tuple[np.ndarray, ...]) -> None:
         x, y = thin

@@ -99,7 +99,7 @@ def told_apart(styles: Sequence[CurveStyle]) -> list[CurveStyle]:
 def drawn_styles(panel: PlotPanel, style: FigureStyle) -> list[tuple[Curve, CurveStyle]]:
     """The curves of a plot that a figure shows, with their looks in it."""
     shown = [curve for curve in panel.curves if curve.has_values() and curve.entry.isChecked()]
-    looks = [curve.style for curve in shown]
+    looks = [curve.look() for curve in shown]
     return list(zip(shown, told_apart(looks) if style.distinct else looks, strict=True))
 
 

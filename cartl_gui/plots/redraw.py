@@ -197,15 +197,17 @@ def _block(
     width = share.width() * style.width
     columns = _columns_of(names, width, style)
     above = style.legend == "above" and bool(names)
-    rows = -(-len(names) // columns) if above else 1 if caption else 0
+    rows = -(-len(names) // columns) if above else 0
     if title:
         wrapped = textwrap.fill(title, max(16, int(0.9 * width / _letter_width(style.points + 1))))
-        pad = f", pad={_short(style.points * (0.6 + 1.6 * rows))}" if rows else ""
+        pad = (
+            f", pad={_short(style.points * (0.6 + 1.6 * (rows + bool(caption))))}" if rows or caption else ""
+        )
         yield f"axes.set_title({wrapped!r}, loc='left'{pad})"
     if caption:
         yield (
-            f"axes.annotate({caption!r}, (0, 1), xytext=(0, 3), xycoords='axes fraction', textcoords='offset points', "
-            f"color={PRINT.muted!r})"
+            f"axes.annotate({caption!r}, (0, 1), xytext=(0, {_short(3 + 1.6 * style.points * rows)}), "
+            f"xycoords='axes fraction', textcoords='offset points', color={PRINT.muted!r})"
         )
     if above:
         yield f"axes.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols={columns}, frameon=False, borderpad=0.2)"

@@ -193,7 +193,8 @@ class TradeOffPlot(PlotPanel):
             return
         font = self.font_of_plot()
         metrics = QFontMetricsF(font)
-        points = {cell.name: self._pixel(cell) for cell in self._cells()}
+        cells = self._cells()
+        points = {cell.name: self._pixel(cell) for cell in cells}
         half = 7 * self.scale
         taken = [QRectF(p.x() - half, p.y() - half, 2 * half, 2 * half) for p in points.values()]
         strokes = [
@@ -201,6 +202,7 @@ class TradeOffPlot(PlotPanel):
             for line in self.lines
             for first, second in itertools.pairwise(filter(_has_place, line.cells))
         ]
+        strokes += [bar for cell in cells for bar in self._interval_bars(cell)]
         frame = self.view.sceneBoundingRect()
         for label, (cell, curve, text) in zip(self._labels, named, strict=False):
             point = points[cell.name]
@@ -216,7 +218,17 @@ class TradeOffPlot(PlotPanel):
             label.setPos(self.view.mapFromScene(spot.topLeft()))
 
     def _pixel(self, cell: Cell) -> QPointF:
-        return self.view.mapViewToScene(QPointF(100 * cell.clean.mean, 100 * cell.robust.mean))
+        return self._place(cell.clean.mean, cell.robust.mean)
+
+    def _place(self, clean: float, robust: float) -> QPointF:
+        return self.view.mapViewToScene(QPointF(100 * clean, 100 * robust))
+
+    def _interval_bars(self, cell: Cell) -> list[QLineF]:
+        """The bars through a point, in pixels; none along which it has no interval."""
+        clean, robust = cell.clean, cell.robust
+        across = QLineF(self._place(clean.low, robust.mean), self._place(clean.high, robust.mean))
+        upward = QLineF(self._place(clean.mean, robust.low), self._place(clean.mean, robust.high))
+        return [bar for bar in (across, upward) if math.isfinite(bar.length())]
 
     def _free_spot(
         self,

@@ -15,7 +15,10 @@ from pytestqt.qtbot import QtBot
 from cartl_gui.comparison import MOST_RUNS, course_of, lines_of, profile_of, spread_of
 from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.compare_page import ComparePage
+from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.compared import ComparedPlot
+from cartl_gui.plots.export import whole
+from cartl_gui.plots.figure import Figure, FigureStyle
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import DARK, palette_of, style_sheet
 from engine.events import AttackResult, Interval, RowsAdded, RunInfo, RunRecord
@@ -235,6 +238,26 @@ def test_that_seeds_become_a_mean_with_a_band_and_pointing_shows_the_blocks_of_t
     assert distance._note.isHidden()
     assert distance.caption().startswith("newest")
     assert distance.view.viewRange() == before
+
+
+def test_that_as_many_blocks_are_counted_as_there_is_room_for(
+    page: ComparePage, data: dict[str, RunData]
+) -> None:
+    page.choose(["at-0"])
+    fill(page, data)
+    distance = panels(page)[1]
+    blocks = data["at-0"].layouts["pretraining"].block_names
+
+    def numbered(plot: PlotPanel) -> int:
+        return sum(len(level) for level in plot.plot.getAxis("bottom")._tickLevels)
+
+    figure = Figure(whole(distance), FigureStyle(width=174), 2.0)
+    ((_corner, part),) = figure._parts
+    on_paper = numbered(part._twin)
+    figure.close()
+    page.resize(3000, 900)
+    QApplication.processEvents()
+    assert on_paper == numbered(distance) == len(blocks)
 
 
 def test_that_one_list_of_lines_hides_and_isolates_them_in_all_plots(

@@ -200,7 +200,7 @@ def test_that_table_map_and_curve_follow_one_selection(qtbot: QtBot, page: Layer
     qtbot.keyClick(table, Qt.Key.Key_Escape)
     assert page.selection.place is None
     assert np.allclose(page.band.series()["estimate"], rows["log10_estimate"])
-    assert page.band.title == "Whole network, log10"
+    assert page.band.title == "Whole network: log10 of Lipschitz constant"
 
 
 def test_that_a_distance_is_drawn_with_its_spread(page: LayersPage, data: RunData) -> None:

@@ -280,4 +280,13 @@ def test_that_means_over_seeds_are_redrawn_with_their_bands(qtbot: QtBot, tmp_pa
     for (_x, low, high), _options in bands:
         for end in (low, high):
             assert any(same(end, column) for column in columns)
+    _accuracy, distance, loss, _norms = compared(page)
+    for panel in (distance, loss):
+        axes = alone(tmp_path, panel)
+        shown = [curve for curve in panel.curves if curve.is_shown and curve.has_values()]
+        for (_points, options), curve in zip(axes.all("plot"), shown, strict=True):
+            assert ("marker" in options) == (curve.item.opts["symbol"] is not None), "as many marks as shown"
+    assert not any("marker" in options for _points, options in axes.all("plot"))
+    (caption,) = alone(tmp_path, distance).all("annotate")
+    assert caption[0][0].startswith("newest") and caption[1]["xytext"][1] > 1.5 * FigureStyle().points
     page.close()

@@ -18,7 +18,7 @@ from cartl_gui import words
 from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.results import ResultsPage
 from cartl_gui.plots.export import render_csv
-from cartl_gui.plots.trade_off import TradeOffPlot, style_of
+from cartl_gui.plots.trade_off import TradeOffPlot, _crosses, style_of
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import DARK, Theme, palette_of, style_sheet
 from engine.api import Session
@@ -162,6 +162,28 @@ def test_that_the_plot_draws_and_exports_the_cells_of_each_line(
     for name in ("plot.svg", "plot.pdf", "plot.png"):
         export(page.plot, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_that_labels_stand_beside_the_intervals(qtbot: QtBot) -> None:
+    plot = TradeOffPlot()
+    qtbot.addWidget(plot)
+    plot.resize(690, 280)
+    plot.show()
+    source = run_info(pretrained())
+    points = {"vanilla, k=1": (0.973, 0.249), "vanilla, k=3": (0.987, 0.279), "neft, k=3": (0.971, 0.232)}
+    runs = [source]
+    for name, accuracies in points.items():
+        method, k = name.split(", k=")
+        config = transferred(f"AT, {name}", method=method, num_finetuned_blocks=int(k))
+        runs.append(run_info(config, accuracies, parent=source.id))
+    (evaluation,) = results_of(runs, by_id(runs)).evaluations
+    plot.show_evaluation(evaluation)
+    qtbot.wait(50)
+    plot.settle()
+    bars = [bar for line in plot.lines for cell in line.cells for bar in plot._interval_bars(cell)]
+    boxes = [label.sceneBoundingRect() for label in plot._labels if label.isVisible()]
+    assert (len(bars), len(boxes)) == (6, 3)
+    assert not any(_crosses(box, bar) for box in boxes for bar in bars)
 
 
 def test_that_pointing_at_a_cell_tells_it_and_a_click_selects_its_row(
