@@ -11,7 +11,7 @@ from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent, QResizeEvent
 from PySide6.QtWidgets import QMainWindow, QToolBar, QVBoxLayout, QWidget
 
-from cartl_gui import program, theme, words
+from cartl_gui import program, theme
 from cartl_gui.attention import Attention
 from cartl_gui.closing import Closer
 from cartl_gui.commands import CommandSet, Situation, is_attackable
@@ -312,8 +312,8 @@ class MainWindow(QMainWindow):
             self.complain("The study could not be queued.", str(error))
             return
         self.layout_of_docks.show_docks()
+        self.do.runs.tell_queued(infos)
         self.bridge.drain()
-        self.status.say(f"Queued {words.count(len(infos), 'run')}")
         if infos and other is None:
             self.show_run(infos[0].id)
 
@@ -421,10 +421,11 @@ class MainWindow(QMainWindow):
         held = self.settings.holds_after_failure and bool(self.bridge.queue)
         if held:
             self.session.pause()
-        text = f"{info.title} failed: {first}{' The queue is held.' if held else ''}"
+        title = self.runs.model.title(info)
+        text = f"{title} failed: {first}{' The queue is held.' if held else ''}"
         self.notices.tell(Notice(text, "error", "Show the run", partial(self.show_run, info.id)))
         if self.settings.notifies:
-            self.attention.tell(f"{info.title} failed")
+            self.attention.tell(f"{title} failed")
 
     def _checkpoint_saved(self, event: CheckpointSaved) -> None:
         self.status.saved(time.time())
@@ -493,8 +494,9 @@ class MainWindow(QMainWindow):
             self.attention.show_progress(", ".join(["paused", *waits]) if self._paused and waits else "")
             self.status.show_run(None, paused=self._paused)
             return
-        self.attention.show_progress(", ".join([f"{100 * running.progress:.0f} % {running.title}", *waits]))
-        self.status.show_run(running, data=self.bridge.data(running.id))
+        title = self.runs.model.title(running)
+        self.attention.show_progress(", ".join([f"{100 * running.progress:.0f} % {title}", *waits]))
+        self.status.show_run(running, title, data=self.bridge.data(running.id))
 
     def _mark_log(self, unread: int) -> None:
         self.tabs.setTabText(self.tabs.indexOf(self.log), f"Log ({unread})" if unread else "Log")

@@ -55,9 +55,10 @@ class ElidedLabel(QLabel):
     def paintEvent(self, _event: QEvent) -> None:  # noqa: N802
         """Draw as much of the text as there is room for."""
         painter = QPainter(self)
-        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        room = self.contentsRect()
+        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, room.width())
         painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.rect(), int(self.alignment()), text)
+        painter.drawText(room, int(self.alignment()), text)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Room for a few letters."""

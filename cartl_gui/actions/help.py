@@ -103,7 +103,8 @@ class HelpActions(Area):
             )  # fmt: skip
         for info in sorted(window.bridge.runs.values(), key=lambda info: -info.created):
             about = ", ".join(filter(None, (words.STATE_WORDS[info.state], info.study)))
-            yield Entry(f"Show {info.title}", "Run", about, partial(window.show_run, info.id), icon="live")
+            title = window.runs.model.title(info)
+            yield Entry(f"Show {title}", "Run", about, partial(window.show_run, info.id), icon="live")
         own = window.setup.presets.own
         presets = {
             name: (study.title, " ".join(study.description.split())) for name, study in window.presets.items()

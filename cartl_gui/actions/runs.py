@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QMessageBox
 
 from cartl_gui import words
 from cartl_gui.actions.area import Area
+from cartl_gui.notice_bar import Notice
 from engine.commands import command_of_run, command_of_study
 from engine.errors import CartlError
 from engine.events import ENDED, RESUMABLE, RunInfo
@@ -115,8 +116,17 @@ class RunsActions(Area):
         except CartlError as error:
             self._window.complain(complaint, str(error))
             return
+        self.tell_queued(runs)
+
+    def tell_queued(self, runs: Sequence[RunInfo]) -> None:
+        """Say that runs were queued just now, and what goes on after them where the queue was held."""
+        bridge, count = self._window.bridge, words.count(len(runs), "run")
+        held = set(bridge.queue).difference(info.id for info in runs) if bridge.queue_paused else ()
         self._window.set_paused(False)
-        self._window.status.say(f"Queued {words.count(len(runs), 'run')}")
+        self._window.status.say(f"Queued {count}")
+        if runs and held:
+            text = f"The queue goes on: {count} first, then the {len(held):,} that waited."
+            self._window.notices.tell(Notice(text))
 
     def stop(self) -> None:
         """Stop the selected runs, and keep or discard what they measured, as the user says."""
@@ -128,7 +138,7 @@ class RunsActions(Area):
         ]
         if not active:
             return
-        what = f"“{active[0].title}”" if len(active) == 1 else words.count(len(active), "run")
+        what = f"“{panel.model.title(active[0])}”" if len(active) == 1 else words.count(len(active), "run")
         box = QMessageBox(QMessageBox.Icon.Question, "CARTL Workbench", f"Stop {what}?", parent=self._window)
         box.setInformativeText(
             "What was measured can be kept, so that the run can be resumed, or be moved to the bin."

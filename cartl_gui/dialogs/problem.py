@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QPlainTextEdit,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -57,6 +58,7 @@ class ProblemDialog(QDialog):
         side = theme.px(32)
         self._icon.setPixmap(theme.icon("warning", theme.scheme().warning).pixmap(QSize(side, side)))
         inner = QWidget()
+        inner.setMinimumHeight(1)  # what it needs follows from its width
         self._list = QVBoxLayout(inner)
         self._list.setContentsMargins(0, 0, 8, 0)
         self._list.setSpacing(6)
@@ -64,6 +66,7 @@ class ProblemDialog(QDialog):
         self._scroll.setWidget(inner)
         self._scroll.setWidgetResizable(True)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.details = QPlainTextEdit()
         self.details.setReadOnly(True)

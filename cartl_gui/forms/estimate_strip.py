@@ -187,20 +187,21 @@ class EstimateStrip(QWidget):
 
 
 def summary(estimate: StudyEstimated, now: float | None = None) -> str:
-    """An estimate in a line: "4 runs · about 3 min 20 s · ends 14:05 · 0.4 of 7.6 GB free · 12.0 MB on disk"."""
+    """An estimate in two lines: "4 runs · about 3 min 20 s · ends 14:05", "400 MB of 7.6 GB free memory · 12.0 MB on disk"."""
     if not estimate.runs:
         return "Nothing to compute: all runs are finished"
     begin = time.time() if now is None else now
-    parts = [
+    time_needed = [
         words.count(len(estimate.runs), "run"),
         f"about {words.duration(estimate.seconds)}",
         f"ends {words.clock(begin + estimate.seconds, begin).removeprefix('today ')}",
     ]
+    room_needed = [f"{format_bytes(estimate.disk)} on disk"]
     if estimate.memory is not None:
-        free = " free" if estimate.memory_free is not None else " of memory"
-        parts.append(words.used(estimate.memory, estimate.memory_free) + free)
-    parts.append(f"{format_bytes(estimate.disk)} on disk")
-    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
+        free = f"{format_bytes(estimate.memory_free)} free " if estimate.memory_free is not None else ""
+        room_needed.insert(0, f"{format_bytes(estimate.memory)} of {free}memory")
+    lines = (time_needed, room_needed)
+    return "\n".join(" · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in line) for line in lines)
 
 
 def details(estimate: StudyEstimated) -> list[str]:

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 
 from cartl_gui import theme, words
-from cartl_gui.models.run_columns import Column, ListedRun
+from cartl_gui.models.run_columns import Column, ListedRun, state_text
 from engine.events import RunInfo
 
 ID_ROLE = Qt.ItemDataRole.UserRole
@@ -45,8 +45,8 @@ def cell_data(run: ListedRun, column: Column, role: int) -> Any:
 def _tip(run: ListedRun, column: str) -> str:
     """What a cell says on hovering."""
     info = run.info
-    if column == "state" and info.reason:
-        return info.reason
+    if column == "state":
+        return info.reason or state_text(run)
     if column in ("clean", "robust") and info.result:
         share = info.result.clean_accuracy if column == "clean" else info.result.robust_accuracy
         about = (

@@ -34,7 +34,7 @@ from cartl_gui.models.run_groups import (
 )
 from engine.events import RunInfo, RunState
 from engine.query import Query
-from engine.titles import varied_studies
+from engine.titles import run_title, varied_studies
 
 Index = QModelIndex | QPersistentModelIndex
 #: What a header cell is about: the group, or None for a run.
@@ -98,6 +98,7 @@ class RunListModel(QAbstractTableModel):
         self._closed: set[str] = set()
         self._matching = 0
         self._queue: tuple[str, ...] = ()
+        self._varied: set[str] = set()
         self._is_stale = False
         self._later = QTimer(self)
         self._later.setSingleShot(True)
@@ -163,6 +164,10 @@ class RunListModel(QAbstractTableModel):
     def listed(self, run_ids: Iterable[str]) -> list[ListedRun]:
         """These runs, as far as there are any."""
         return [self._runs[run_id] for run_id in run_ids if run_id in self._runs]
+
+    def title(self, info: RunInfo) -> str:
+        """What the list calls a run, with its seed where names do not tell seeds apart."""
+        return run_title(info, self._varied)
 
     def info(self, run_id: str) -> RunInfo | None:
         """A run by its id."""
@@ -283,10 +288,10 @@ class RunListModel(QAbstractTableModel):
         """Note what depends on several runs: what was queued together, where seeds vary, places in the queue."""
         self._is_stale = False
         starts = batches(self._infos.values())
-        varied = varied_studies(self._infos.values())
+        self._varied = varied_studies(self._infos.values())
         places = {run_id: number for number, run_id in enumerate(self._queue, start=1)}
         for run_id, run in self._runs.items():
-            run.batch, run.place, run.varied = starts[run_id], places.get(run_id), varied
+            run.batch, run.place, run.varied = starts[run_id], places.get(run_id), self._varied
 
     def _shows_archived(self) -> bool:
         return self.shows_archived or (self._query is not None and self._query.asks_for_archived)

@@ -11,11 +11,13 @@ from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
     QPoint,
+    QSize,
     Qt,
     Signal,
 )
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent, QKeyEvent, QPainter
 from PySide6.QtWidgets import (
+    QAbstractItemDelegate,
     QAbstractItemView,
     QHeaderView,
     QMenu,
@@ -69,6 +71,8 @@ class RunTable(QTableView):
         self._runs = model
         self._kept: tuple[list[str], str, int] = ([], "", 0)
         self._is_restoring = False
+        #: How far the list was scrolled to the right before a cell was typed over.
+        self._across = 0
         self._hidden: set[str] = set()
         model.rowsAboutToBeRemoved.connect(self._keep_removed)  # heard before the selection forgets them
         self.setModel(model)
@@ -230,9 +234,19 @@ class RunTable(QTableView):
         if row is not None:
             self.set_column_shown(column, on=True)
             index = self._runs.index(row, number)
+            self._across = self.horizontalScrollBar().value()
             self.scrollTo(index)
             self.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
             self.edit(index)
+
+    def closeEditor(self, editor: QWidget, hint: QAbstractItemDelegate.EndEditHint) -> None:  # noqa: N802
+        """End typing in a cell, and show again which run it is where its title was out of sight for that."""
+        super().closeEditor(editor, hint)
+        self.horizontalScrollBar().setValue(self._across)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As little as there has to be: how many rows are seen is for the panel around it to say."""
+        return self.minimumSizeHint()
 
     # columns --------------------------------------------------------------------------------------------
     def is_column_shown(self, name: str) -> bool:

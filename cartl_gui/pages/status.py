@@ -57,12 +57,14 @@ class StatusLine(QStatusBar):
         """What is said about the running run."""
         return self._what.text()
 
-    def show_run(self, info: RunInfo | None, *, data: RunData | None = None, paused: bool = False) -> None:
-        """Say what runs."""
+    def show_run(
+        self, info: RunInfo | None, title: str = "", *, data: RunData | None = None, paused: bool = False
+    ) -> None:
+        """Say what runs; `title` is what the list calls it."""
         if info is None:
             self._what.setText("The queue is paused" if paused else "Nothing runs")
             return
-        parts = [info.title]
+        parts = [title]
         if info.stage is not None:
             parts.append(STAGE_TITLES[info.stage].lower())
             if data is not None:

@@ -24,6 +24,7 @@ from cartl_gui.files import dropped_paths
 from cartl_gui.widgets import ElidedLabel, QuietCombo, WrappedLabel
 from engine.config import StudyConfig
 from engine.events import DeviceReport, RunInfo
+from engine.wording import format_bytes
 
 RECENT = 5
 #: From this width in pixels on, the ways to begin stand beside each other.
@@ -314,7 +315,7 @@ class WelcomePage(QScrollArea):
     def show_device(self, device: DeviceReport) -> None:
         """Say in words what computes the runs, and why nothing else does."""
         self._device_report = device
-        memory = f"{device.memory_gib:.1f} GiB memory"
+        memory = f"{format_bytes(device.memory_gib * 2**30)} of memory"
         if device.chosen == "cpu":
             threads = words.count(device.threads, "thread")
             self._device.setText(f"<b>{device.name}</b><br>Runs use the processor: {threads}, {memory}.")

@@ -155,8 +155,8 @@ class ScriptedSession:
                     (info.id for info in infos if start and (info.name, info.config.seed) == (start.name, start.seed)), ""
                 )  # fmt: skip
                 infos.append(self._make(config, study.title, parent))
-            self._queue.held = False
-            self._enqueue(infos)
+            held, self._queue.held = self._queue.held, False
+            self._enqueue(infos, first=held)
             return infos
 
     def pause(self) -> None:
@@ -199,8 +199,8 @@ class ScriptedSession:
                 info = self._runs[run_id]
                 config = info.config.with_half_batch() if half_batch else info.config
                 infos.append(self._make(config, info.study, info.parent))
-            self._queue.held = False
-            self._enqueue(infos)
+            held, self._queue.held = self._queue.held, False
+            self._enqueue(infos, first=held)
             return infos
 
     def export_report(self, study: str, destination: Path) -> None:

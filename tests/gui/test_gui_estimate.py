@@ -30,14 +30,14 @@ def strip(qtbot: QtBot, themes: object) -> Iterator[EstimateStrip]:
     return found
 
 
-def test_that_an_estimate_is_told_in_one_line() -> None:
+def test_that_an_estimate_is_told_in_two_lines() -> None:
     noon = time.mktime((2026, 5, 12, 12, 0, 0, 0, 0, -1))
     told = summary(ESTIMATE, noon).replace("\N{NO-BREAK SPACE}", " ")
-    assert told == "2 runs · about 3 min 20 s · ends 12:03 · 0.4 of 7.6 GB free · 12.0 MB on disk"
+    assert told == "2 runs · about 3 min 20 s · ends 12:03\n400 MB of 7.6 GB free memory · 12.0 MB on disk"
     unknown = StudyEstimated(RUNS[1:], "cpu", 8.0, None, 10**11)
     assert "memory" not in summary(unknown, noon) and "free" not in summary(unknown, noon)
     late = StudyEstimated((RunEstimate("AT", 0, 50_000.0, 10**9, 10**6),), "cuda", 8.0, None, 10**11)
-    assert "ends tomorrow 01:53 · 1.0 GB of memory" in summary(late, noon).replace("\N{NO-BREAK SPACE}", " ")
+    assert "ends tomorrow 01:53\n1.0 GB of memory" in summary(late, noon).replace("\N{NO-BREAK SPACE}", " ")
     assert summary(StudyEstimated((), "cpu", 0.0, None, 1)) == "Nothing to compute: all runs are finished"
 
 

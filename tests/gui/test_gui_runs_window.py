@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QApplication, QLineEdit, QScrollArea
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.main_window import MainWindow
@@ -148,6 +148,33 @@ def test_that_the_list_is_worked_with_by_keys_alone(
     assert "lost" in window.bridge.binned and panel.offer.text() == "1 run moved to the bin"
     strike(Qt.Key.Key_Z, CONTROL)
     assert "lost" in window.bridge.runs and "lost" in rows(window)
+
+
+def test_that_a_new_study_goes_before_a_held_queue_which_is_told(
+    window: MainWindow, session: ScriptedSession
+) -> None:
+    window.submit(parse_study(TINY))
+    drain(window)
+    assert rows(window)[:5] == ["natural", "at", "fdm", "at-vanilla", "fdm-neft"]
+    assert window.notices.text() == "The queue goes on: 1 run first, then the 4 that waited."
+
+
+def test_that_the_list_keeps_its_place_around_what_is_typed(qtbot: QtBot, window: MainWindow) -> None:
+    panel, table = window.runs, window.runs.table
+    window.resize(960, 620)
+    panel.select("old")
+    panel.edit_tags()
+    assert table.horizontalScrollBar().value() > 0
+    line = next(line for line in table.viewport().findChildren(QLineEdit) if line.isVisible())
+    qtbot.keyClick(line, Qt.Key.Key_Escape)
+    assert table.horizontalScrollBar().value() == 0, "the titles are in sight again"
+    dock = window.layout_of_docks.docks["runs"].widget()
+    assert isinstance(dock, QScrollArea)
+    panel.go_on.buttons[1].click()
+    panel.filter.setText("k =")
+    qtbot.waitUntil(panel.reason.isVisible, timeout=2000)
+    QApplication.processEvents()
+    assert not dock.verticalScrollBar().isVisible()
 
 
 def test_that_commands_reach_all_selected_runs(

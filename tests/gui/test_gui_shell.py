@@ -287,6 +287,7 @@ def test_that_problems_share_one_dialog_and_are_copied_with_their_surroundings(q
     dialog.add(Trouble("The disk is full.", "Free some space.", "OSError: 28"))
     dialog.add(Trouble("The study could not be queued."))
     dialog.show()
+    assert not dialog._scroll.verticalScrollBar().isVisible(), "there is room for so little"
     assert not dialog.details.isVisible()
     dialog.show_button.click()
     assert dialog.details.isVisible()

@@ -318,7 +318,7 @@ def test_that_the_guard_is_imported_without_qt() -> None:
 #: Parts of the engine that know neither torch nor files.
 OPEN_MODULES = (
     "api", "commands", "config", "credits", "errors", "events", "insight", "lineage", "query", "report", "results",
-    "statistics", "wording",
+    "statistics", "titles", "wording",
 )  # fmt: skip
 
 
