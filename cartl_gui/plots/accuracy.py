@@ -7,6 +7,7 @@ import pyqtgraph as pg
 from PySide6.QtWidgets import QWidget
 
 from cartl_gui.plots.base import CurveStyle, PlotPanel, Series
+from cartl_gui.plots.error_bars import ErrorBars
 from cartl_gui.plots.marks import Errors, Mark, lines_of
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
@@ -19,6 +20,8 @@ _CURVES = {
     "train_accuracy": ("train", CurveStyle(2, dashes=(4, 3), width=1.3)),
 }
 _BARS = ("clean_accuracy", "robust_accuracy")
+#: Most intervals of a curve that are drawn; more of them run into each other and take seconds.
+MOST_BARS = 200
 
 
 class AccuracyPlot(PlotPanel):
@@ -30,16 +33,15 @@ class AccuracyPlot(PlotPanel):
     x_axis = "time"
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        self._bars: dict[str, pg.ErrorBarItem] = {}
-        super().__init__("Accuracy", "epoch", "accuracy (%)", parent=parent)
-        for column in _BARS:
-            self._bars[column] = pg.ErrorBarItem(x=np.empty(0), y=np.empty(0), beam=0)
-            self.plot.addItem(self._bars[column])
-        self._by_column = {column: self.add_curve(*entry) for column, entry in _CURVES.items()}
-        for column in _BARS:
-            self._by_column[column].entry.toggled.connect(self._bars[column].setVisible)
+        self._bars: dict[str, ErrorBars] = {}
+        self._one_in = 1
         self._columns: dict[str, np.ndarray] = {}
         self._place = np.empty(0)
+        super().__init__("Accuracy", "epoch", "accuracy (%)", parent=parent)
+        self._by_column = {column: self.add_curve(*entry) for column, entry in _CURVES.items()}
+        for column in _BARS:
+            self._bars[column] = ErrorBars(self._by_column[column])
+            self.plot.addItem(self._bars[column])
         self.recolour(self.colours)
 
     def stamp(self, data: RunData, stage: StageName) -> object:
@@ -55,10 +57,35 @@ class AccuracyPlot(PlotPanel):
         for column, curve in self._by_column.items():
             curve.set(place, 100 * self._columns.get(column, unknown)[:rows].astype(float))
             curve.entry.setVisible(curve.has_values() or not len(place))
+        self._draw_bars()
+
+    def _draw_bars(self) -> None:
+        """Draw the intervals in sight; where they are many, one in so many of them, as it was measured."""
+        left, right = (-np.inf, np.inf) if self._following else self.view.viewRange()[0]
+        self._one_in = 1
         for column, item in self._bars.items():
-            errors = 100 * self._columns.get(f"{column}_errors", unknown)[:rows].astype(float)
-            known = np.isfinite(errors) & np.isfinite(self._by_column[column].y)
-            item.setData(x=place[known], y=self._by_column[column].y[known], height=2 * errors[known], beam=0)
+            curve = self._by_column[column]
+            rows = len(curve.x)
+            errors = 100 * self._columns.get(f"{column}_errors", np.full(rows, np.nan))[:rows].astype(float)
+            known = np.flatnonzero(np.isfinite(errors) & np.isfinite(curve.y))
+            inside = (curve.x[known] >= left) & (curve.x[known] <= right)
+            one_in = max(1, -(-np.count_nonzero(inside) // MOST_BARS))
+            drawn = known[::one_in][
+                inside[::one_in]
+            ]  # counted from the run's first: panning shows the same ones
+            item.setData(x=curve.x[drawn], y=curve.y[drawn], height=2 * errors[drawn])
+            self._one_in = max(self._one_in, one_in)
+
+    def _detail(self, *what: object) -> None:
+        """Draw more intervals where a smaller part is shown."""
+        super()._detail(*what)
+        self._draw_bars()
+        self._write_note()
+
+    def caption(self) -> str:
+        """How many of the intervals are drawn, where it is not all of them."""
+        thinned = f"one in {self._one_in} intervals drawn" if self._one_in > 1 else ""
+        return ", ".join(filter(None, (super().caption(), thinned)))
 
     def clear(self) -> None:
         """Show nothing."""

@@ -17,6 +17,8 @@ from cartl_gui.theme import Scheme
 _PALE = 80
 #: Most points that are marked with symbols.
 _MOST_SYMBOLS = 40
+#: Most points of a dashed line: dashes along more of them take long to draw, and are not to be told apart.
+_MOST_DASHED = 400
 #: Share of the axis within which a curve's only point counts as being at a place.
 _NEAR = 0.02
 #: Newest values among which the last number is looked for first.
@@ -75,11 +77,14 @@ class Curve:
             self.draw()
 
     def _average(self) -> None:
-        self._thin_raw = decimate(self.x, self.y)
+        self._thin_raw = decimate(self.x, self.y, self._most_points())
         self.averaged, self._thin = self.y, self._thin_raw
         if self.smoothing:
             self.averaged = self._smoother.smooth(self.y)
-            self._thin = decimate(self.x, self.averaged)
+            self._thin = decimate(self.x, self.averaged, self._most_points())
+
+    def _most_points(self) -> int:
+        return _MOST_DASHED if self.style.dashes else MAX_POINTS
 
     def restyle(self, style: CurveStyle) -> None:
         """Look different from now on."""
@@ -91,13 +96,14 @@ class Curve:
             item.curve.setSegmentedLineMode("off" if style.dashes else "on")
         if self._colours is not None:
             self.recolour(*self._colours)
+        self._average()
         self.draw()
 
     def set_window(self, window: tuple[float, float] | None) -> None:
         """Draw what lies between two places of the x axis in all detail; None is everything."""
         if window != self._window:
             self._window = window
-            if len(self.x) > MAX_POINTS:
+            if len(self.x) > self._most_points():
                 self.draw()
 
     def draw(self) -> None:
@@ -125,10 +131,10 @@ class Curve:
 
     def _draw(self, item: pg.PlotDataItem, values: np.ndarray, thin: tuple[np.ndarray, ...]) -> None:
         x, y = thin
-        if self._window is not None and len(values) > MAX_POINTS:
+        if self._window is not None and len(values) > self._most_points():
             first, last = np.searchsorted(self.x, self._window)
             part = slice(max(0, first - 1), last + 1)
-            x, y = decimate(self.x[part], values[part])
+            x, y = decimate(self.x[part], values[part], self._most_points())
         y = np.where(y > 0, y, np.nan) if self.log else y
         if not np.isfinite(y).any():  # symbols without any place make pyqtgraph warn while it paints
             x = y = np.empty(0)

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QButtonGroup, QToolButton, QWidget
 from cartl_gui import words
 from cartl_gui.attack_view import clean_accuracy, epsilon_text
 from cartl_gui.plots.base import Curve, CurveStyle, PlotPanel, Series
+from cartl_gui.plots.error_bars import ErrorBars
 from cartl_gui.plots.marks import Errors, Lines, Mark
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
@@ -32,7 +33,7 @@ class SweepPlot(PlotPanel):
         self._points: dict[str, tuple[SweepResult, ...]] = dict.fromkeys(AXES, ())
         self._clean: Interval | None = None
         self._config: AttackConfig | None = None
-        self._bars: list[tuple[Curve, pg.ErrorBarItem]] = []
+        self._bars: list[tuple[Curve, ErrorBars]] = []
         self._axis = "epsilon"
         super().__init__("Robust accuracy against epsilon", "epsilon", "accuracy (%)", parent=parent)
         self._clean_curve = self._add("clean", CurveStyle(0, symbol="o"))
@@ -42,10 +43,9 @@ class SweepPlot(PlotPanel):
         self.recolour(self.colours)
 
     def _add(self, name: str, style: CurveStyle) -> Curve:
-        bars = pg.ErrorBarItem(x=np.empty(0), y=np.empty(0), beam=0)
-        self.plot.addItem(bars)
         curve = self.add_curve(name, style)
-        curve.entry.toggled.connect(bars.setVisible)
+        bars = ErrorBars(curve)
+        self.plot.addItem(bars)
         self._bars.append((curve, bars))
         return curve
 

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.pages.live import LivePage
-from cartl_gui.plots.accuracy import AccuracyPlot
+from cartl_gui.plots.accuracy import MOST_BARS, AccuracyPlot
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.legend import Legend, LegendEntry
@@ -20,6 +20,7 @@ from cartl_gui.plots.smoothing import Smoother, smooth
 from cartl_gui.plots.spectral import SpectralPlot
 from cartl_gui.plots.style import CurveStyle
 from cartl_gui.run_data import MAX_POINTS, RunData
+from cartl_gui.theme import DARK
 from cartl_gui.timeline import Timeline
 from engine.events import RowsAdded
 from tests.gui.scripted_session import earlier_run
@@ -340,6 +341,50 @@ def test_that_a_zoomed_part_of_a_long_curve_is_drawn_in_all_detail(qtbot: QtBot)
     assert len(drawn()) == MAX_POINTS
     assert drawn()[-1] > 39_000
     panel.close()
+
+
+def epoch_rows(first: int, last: int) -> RowsAdded:
+    """Accuracies and intervals that are told apart, of the epochs from `first` to `last`."""
+    epoch = np.arange(first, last + 1)
+    columns = {"epoch": epoch.astype(float), "step": 10 * epoch}
+    for offset, name in ((0.0, "clean_accuracy"), (0.1, "robust_accuracy")):
+        columns |= {name: 0.3 + offset + 1e-6 * epoch, f"{name}_errors": 0.01 + 1e-7 * epoch}
+    return RowsAdded("x", "pretraining", "epochs", columns)
+
+
+def test_that_of_many_intervals_some_are_drawn_as_measured_and_the_plot_says_how_many(qtbot: QtBot) -> None:
+    run = long_run(10)
+    run.add_rows(epoch_rows(1, 30_000))
+    panel = shown(qtbot, AccuracyPlot(), run)
+    assert isinstance(panel, AccuracyPlot)
+    for column, bars in panel._bars.items():
+        rows = np.searchsorted(panel.series()["epoch"], bars.opts["x"])
+        assert len(rows) == MOST_BARS and (np.diff(rows) == 150).all()
+        assert (bars.opts["y"] == panel.series()[f"{column} (%)"][rows]).all()
+        assert bars.opts["height"] == pytest.approx(
+            2 * panel.series()[f"{column} 95 % half width (%)"][rows], rel=1e-12
+        )
+    assert "one in 150 intervals drawn" in panel.caption()
+    zoom(panel, (2000.5, 2100.5), (0, 100))
+    assert list(panel._bars["clean_accuracy"].opts["x"]) == list(range(2001, 2101))
+    assert "intervals" not in panel.caption()
+    panel.group.back(panel)
+    assert "one in 150 intervals drawn" in panel.caption()
+
+
+def test_that_intervals_of_a_hidden_curve_stay_hidden_while_more_come(qtbot: QtBot) -> None:
+    run = long_run(10)
+    run.add_rows(epoch_rows(1, 5))
+    panel = shown(qtbot, AccuracyPlot(), run)
+    assert isinstance(panel, AccuracyPlot)
+    panel.curves[0].entry.click()
+    run.add_rows(epoch_rows(6, 7))
+    panel.show_run(run, "pretraining")
+    panel.recolour(DARK)
+    assert [bars.isVisible() for bars in panel._bars.values()] == [False, True]
+    assert len(panel._bars["clean_accuracy"].opts["x"]) == 7
+    panel.curves[0].entry.click()
+    assert all(bars.isVisible() for bars in panel._bars.values())
 
 
 def test_that_ten_thousand_redraws_leave_nothing_behind(qtbot: QtBot) -> None:

@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from cartl_gui.plots.accuracy import AccuracyPlot
-from cartl_gui.plots.base import PlotPanel, nice_top
+from cartl_gui.plots.area import MOST_PLACES, area_between
+from cartl_gui.plots.base import CurveStyle, PlotPanel, nice_top
 from cartl_gui.plots.classes import ClassesPlot
 from cartl_gui.plots.distance import DistancePlot
 from cartl_gui.plots.loss import LossPlot
@@ -176,6 +177,31 @@ def test_that_thinning_out_keeps_extremes_and_gaps() -> None:
     assert np.nanmin(thin_y) == np.nanmin(y)
     assert np.isnan(thin_y[(thin_x > 150) & (thin_x < 950)]).all()
     assert (np.diff(thin_x) >= 0).all()
+
+
+def test_that_the_outline_of_a_long_area_has_few_places_and_leaves_out_no_extreme_and_no_gap() -> None:
+    x = np.arange(100_000.0)
+    low = np.random.default_rng(0).normal(0, 1, len(x))
+    high = low + 1.0
+    low[31_234], high[72_345], low[40_000:50_000] = -9.0, 9.0, np.nan
+    path = area_between(x, low, high, 0.1)
+    assert path.elementCount() <= 2 * MOST_PLACES + 2
+    assert (path.boundingRect().top(), path.boundingRect().bottom()) == (-9.0, 9.0)
+    assert path.contains(QPointF(30_000, 0.5)) and path.contains(QPointF(60_000, 0.5))
+    assert not path.contains(QPointF(45_000, 0.5))
+
+
+def test_that_a_dashed_curve_is_drawn_with_fewer_points_than_a_solid_one(qtbot: QtBot) -> None:
+    panel = AccuracyPlot()
+    qtbot.addWidget(panel)
+    curve = panel.add_curve("long", CurveStyle(0))
+    x = np.arange(50_000)
+    curve.set(x, np.where(x == 31_234, 9.0, np.sin(x / 500)))
+    solid = len(curve.item.getData()[0])
+    curve.restyle(CurveStyle(0, dashes=(4, 3)))
+    dashed = len(curve.item.getData()[0])
+    assert 10 < dashed <= 400 < solid <= MAX_POINTS
+    assert curve.item.getData()[1].max() == 9.0
 
 
 def test_that_a_short_curve_is_left_as_it_is() -> None:
