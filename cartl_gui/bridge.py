@@ -131,6 +131,8 @@ class EngineBridge(QObject):
 
     def drain(self) -> None:
         """Pass on what is in the queue, for at most 10 ms; the rest comes with the next look."""
+        if self._events.empty():
+            return
         deadline = time.perf_counter() + BUDGET
         changed: dict[str, RunInfo] = {}
         touched: set[str] = set()

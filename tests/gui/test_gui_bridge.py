@@ -84,3 +84,12 @@ def test_that_the_last_sample_and_an_estimate_are_passed_on(
         tell(source, bridge, MachineSample(1.0), MachineSample(2.0, processor=0.5), estimate)
     assert bridge.last_sample == MachineSample(2.0, processor=0.5)
     assert told.args == [estimate]
+
+
+def test_that_looking_into_an_empty_queue_wakes_nobody(
+    source: Source, bridge: EngineBridge, qtbot: QtBot
+) -> None:
+    with qtbot.assertNotEmitted(bridge.looked):
+        bridge.drain()
+    with qtbot.waitSignal(bridge.looked):
+        tell(source, bridge, MachineSample(1.0))
