@@ -9,6 +9,7 @@ from PySide6.QtCore import QByteArray, QPoint, QRect, QSettings
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMainWindow
 
+from cartl_gui.own_presets import config_folder
 from cartl_gui.theme import SCALES, ThemeChoice
 from cartl_gui.timeline import TIME_AXES, TimeAxis
 
@@ -17,10 +18,12 @@ LAYOUT_VERSION = 2
 
 
 class WindowSettings:
-    """A thin face over QSettings."""
+    """A thin face over QSettings, kept in the folder for settings unless another store is given."""
 
     def __init__(self, store: QSettings | None = None) -> None:
-        self._store = store if store is not None else QSettings("cartl-workbench", "cartl-gui")
+        if store is None:
+            store = QSettings(str(config_folder() / "cartl-gui.conf"), QSettings.Format.IniFormat)
+        self._store = store
 
     @property
     def theme(self) -> ThemeChoice:

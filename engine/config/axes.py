@@ -181,6 +181,8 @@ def shown(value: Any) -> str:
         return "a huge number"
     if not isinstance(value, str | int | float | bool):
         return type(value).__name__
+    if value == "":
+        return "nothing"
     return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
 
 

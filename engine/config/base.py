@@ -75,7 +75,8 @@ def parse_ratio(value: Any) -> Any:
         top = float(numerator)
         bottom = float(denominator) if slash else 1.0
     except ValueError:
-        raise ValueError(f"expected a number or a ratio such as 8/255, got {value!r}") from None
+        got = repr(value) if value else "nothing"
+        raise ValueError(f"expected a number or a ratio such as 8/255, got {got}") from None
     if bottom == 0 or not math.isfinite(top) or not math.isfinite(bottom):
         raise ValueError(f"expected a finite number or ratio such as 8/255, got {value!r}")
     return top / bottom

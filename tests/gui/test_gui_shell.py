@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QObject, QSettings, Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QFontInfo, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton, QSystemTrayIcon, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
@@ -168,16 +168,19 @@ def test_that_shortcuts_are_searched_changed_taken_over_and_reset(qtbot: QtBot, 
     assert not dialog.reset_all_button.isEnabled()
 
 
-def test_that_preferences_and_keys_are_remembered(tmp_path: Path) -> None:
-    path = str(tmp_path / "window.ini")
-    first = WindowSettings(QSettings(path, QSettings.Format.IniFormat))
+def test_that_preferences_and_keys_are_remembered_in_the_folder_for_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARTL_CONFIG", str(tmp_path / "own"))
+    first = WindowSettings()
     assert (first.scale, first.notifies, first.holds_after_failure, first.has_seen_tour) == (
         1.0, True, False, False
     )  # fmt: skip
     first.scale, first.notifies, first.holds_after_failure = 1.5, False, True
     first.own_keys, first.used_commands = {"pause": "Ctrl+R", "run": ""}, ["run", "pause"]
     first._store.sync()
-    second = WindowSettings(QSettings(path, QSettings.Format.IniFormat))
+    assert [path.parent.name for path in tmp_path.rglob("*.conf")] == ["own"]
+    second = WindowSettings()
     assert (second.scale, second.notifies, second.holds_after_failure) == (1.5, False, True)
     assert second.own_keys == {"pause": "Ctrl+R", "run": ""}
     assert second.used_commands == ["run", "pause"]
