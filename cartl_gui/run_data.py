@@ -39,12 +39,17 @@ class GrowingTable:
 
     Args:
         order: the column that orders the rows; with "" every addition replaces what was there.
+        columns: the first rows. They may be large, so they are not copied before others come.
     """
 
-    def __init__(self, order: str) -> None:
+    def __init__(self, order: str, columns: Columns | None = None) -> None:
         self._order = order
         self._room: dict[str, np.ndarray] = {}
         self._rows = 0
+        for name, values in (columns or {}).items():
+            self._room[name] = room = np.asarray(values).view()
+            room.flags.writeable = False  # others may hold them too
+            self._rows = len(room)
 
     def __len__(self) -> int:
         return self._rows
@@ -74,7 +79,7 @@ class GrowingTable:
                 room = self._room[name] = np.full(
                     (max(64, end), *values.shape[1:]), _gap(values), values.dtype
                 )
-            if len(room) < end:
+            if len(room) < end or not room.flags.writeable:
                 grown = np.full((max(2 * len(room), end), *room.shape[1:]), _gap(room), room.dtype)
                 grown[: self._rows] = room[: self._rows]
                 room = self._room[name] = grown
@@ -137,8 +142,7 @@ class RunData:
             for name, columns in tables.items():
                 self._changes[stage, name] += 1
                 live = self._tables.pop((stage, name), None)
-                table = self._table(stage, name)
-                table.append(columns)
+                table = self._tables[stage, name] = GrowingTable(ORDER[name], columns)
                 if live is None or not len(live) or (not ORDER[name] and len(table)):
                     continue
                 newest = table.columns()[ORDER[name]][-1] if len(table) else -np.inf

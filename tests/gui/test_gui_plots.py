@@ -219,6 +219,18 @@ def test_that_rows_measured_again_after_a_resume_replace_the_old_ones() -> None:
     assert np.array_equal(data.columns("pretraining", "steps")["step"], np.arange(30))
 
 
+def test_that_rows_of_files_are_not_copied_and_stay_as_they_are_where_they_are_measured_again() -> None:
+    info, record = earlier_run()
+    data = data_of(info, record)
+    held = record.tables["pretraining"]["steps"]["loss"]
+    before = held.copy()
+    assert np.shares_memory(data.columns("pretraining", "steps")["loss"], held)
+    again = step_rows(layout_of(info.config, "pretraining"), 3, 4, np.random.default_rng(1))
+    data.add_rows(RowsAdded("x", "pretraining", "steps", again))
+    assert np.array_equal(data.columns("pretraining", "steps")["loss"], [*before[:3], *again["loss"]])
+    assert np.array_equal(held, before)
+
+
 def test_that_files_and_live_rows_are_joined_without_doubles() -> None:
     info, record = earlier_run()
     data = RunData(info)
