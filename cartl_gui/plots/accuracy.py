@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtWidgets import QWidget
@@ -69,7 +71,7 @@ class AccuracyPlot(PlotPanel):
             errors = 100 * self._columns.get(f"{column}_errors", np.full(rows, np.nan))[:rows].astype(float)
             known = np.flatnonzero(np.isfinite(errors) & np.isfinite(curve.y))
             inside = (curve.x[known] >= left) & (curve.x[known] <= right)
-            one_in = max(1, -(-np.count_nonzero(inside) // MOST_BARS))
+            one_in = max(1, math.ceil(np.count_nonzero(inside) / MOST_BARS))
             drawn = known[::one_in][
                 inside[::one_in]
             ]  # counted from the run's first: panning shows the same ones
