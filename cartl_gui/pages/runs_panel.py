@@ -293,7 +293,7 @@ class RunsPanel(QWidget):
         # A queue that is not held goes on by itself.
         held = [runs[run_id] for run_id in queue.order if run_id in runs] if queue.paused else []
         paused = sum(info.state == "paused" for info in held)
-        waiting = sum(info.state == "created" and not info.progress for info in held)
+        waiting = sum(info.state != "paused" and not info.progress for info in held)
         lost = len(self._interrupted) + len(held) - paused - waiting
         parts: list[str] = []
         for count, one, several in (

@@ -177,7 +177,9 @@ def test_that_interrupted_and_waiting_runs_are_offered_at_the_start(
     panel = Panel()
     qtbot.addWidget(panel)
     panel.show()
-    panel.set_runs([*runs, replace(runs[2], id="paused", state="paused")])
+    # At the start what waited counts as stopped until the queue is told.
+    waited = [replace(info, state="stopped") for info in runs[3:]]
+    panel.set_runs([*runs[:3], *waited, replace(runs[2], id="paused", state="paused")])
     panel.set_queue(QueueChanged(order, paused=True))
     assert panel.go_on.isVisible() and panel.go_on.text() == text
     panel.set_queue(QueueChanged(order))
