@@ -16,7 +16,7 @@ from cartl_gui.attack_view import epsilon_text
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place
 from engine.config import NORM_TITLES, DataConfig, StageName, parse_ratio
-from engine.events import Columns, ExamplesAttacked, StageLayout
+from engine.events import Columns, ExamplesAttacked, RunInfo, StageLayout
 
 Filter = Literal["all", "flipped", "kept"]
 Sort = Literal["number", "distance", "confidence"]
@@ -47,6 +47,7 @@ class Gallery:
     """The images of a stage and the distances behind them; images and probe are joined by `sample`.
 
     Attributes:
+        run: whose images they are.
         layout: of the stage.
         examples: the table of this name, [M]; empty where no images are kept.
         probe: the table of this name, [P]; empty where no distances per image are kept.
@@ -54,6 +55,7 @@ class Gallery:
         is_recorded: whether the run itself made them.
     """
 
+    run: RunInfo
     layout: StageLayout
     examples: Columns
     probe: Columns
@@ -87,16 +89,16 @@ def gallery_of(data: RunData, stage: StageName, attacked: ExamplesAttacked | Non
 
     The arrays are copies: a run that computes replaces its tables.
     """
-    layout = data.layouts.get(stage) or StageLayout(stage, "")
+    run, layout = data.info, data.layouts.get(stage) or StageLayout(stage, "")
     if attacked is not None:
-        return Gallery(layout, attacked.examples, attacked.probe, attacked.attack, is_recorded=False)
+        return Gallery(run, layout, attacked.examples, attacked.probe, attacked.attack, is_recorded=False)
     examples, probe = (
         {name: values.copy() for name, values in data.columns(stage, table).items()}
         for table in ("examples", "probe")
     )
-    config = data.info.config.attack
+    config = run.config.attack
     attack = layout.probe or (config.title if config is not None and stage == "attack" else "")
-    return Gallery(layout, examples, probe, attack) if examples or probe else None
+    return Gallery(run, layout, examples, probe, attack) if examples or probe else None
 
 
 def stamp_of(data: RunData, stage: StageName) -> tuple[bytes, ...]:

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme
 from cartl_gui.bridge import EngineBridge
-from cartl_gui.dialogs.export_figure import FigureItem
+from cartl_gui.dialogs.export_figure import ONE_COLUMN, TWO_COLUMNS, FigureItem
 from cartl_gui.dialogs.export_items import (
     Exporter,
     ExportItem,
@@ -38,6 +38,7 @@ from cartl_gui.dialogs.export_items import (
 from cartl_gui.plots.base import PlotPanel
 from cartl_gui.plots.export import whole
 from cartl_gui.plots.figure import Place
+from cartl_gui.plots.mosaic import MosaicPlot
 from cartl_gui.settings import WindowSettings
 from cartl_gui.widgets import ElidedLabel
 from cartl_gui.words import listed
@@ -119,15 +120,21 @@ class ExportDialog(QDialog):
     def _items(self, offer: Offer, session: Exporter) -> dict[str, ExportItem]:
         items: list[ExportItem] = []
         if offer.plot is not None:
-            plot = offer.plot
-            items.append(FigureItem(whole(plot), key="plot", title="This plot", name=plot.title))
+            plot, images = offer.plot, isinstance(offer.plot, MosaicPlot)
+            items.append(
+                FigureItem(
+                    whole(plot), key="images" if images else "plot", title="These images" if images else "This plot",
+                    name=plot.title, width=TWO_COLUMNS if images else ONE_COLUMN,
+                )
+            )  # fmt: skip
         if len(offer.page) > 1:
             name = offer.page_title
             items.append(
                 FigureItem(
-                    offer.page, key="page", title="The page as a figure", name=name, aspect=offer.aspect
+                    offer.page, key="page", title="The page as a figure", name=name, width=TWO_COLUMNS,
+                    aspect=offer.aspect,
                 )
-            )
+            )  # fmt: skip
         if offer.plot is not None:
             items.append(NumbersItem(offer.plot))
         if offer.run is not None:

@@ -26,8 +26,10 @@ from cartl_gui.widgets import QuietCombo
 from cartl_gui.words import count
 
 _TITLES = {"pdf": "PDF", "svg": "SVG", "png": "PNG"}
+#: Widths of a figure in one column of a paper and in two, in millimetres.
+ONE_COLUMN, TWO_COLUMNS = 85.0, 174.0
 #: What a size is called -> width in millimetres; 0 for any other.
-_WIDTHS = {"One column, 85 mm": 85.0, "Two columns, 174 mm": 174.0, "Own size": 0.0}
+_WIDTHS = {"One column, 85 mm": ONE_COLUMN, "Two columns, 174 mm": TWO_COLUMNS, "Own size": 0.0}
 _FAMILIES = {"sans": "Sans serif", "serif": "Serif"}
 _LEGENDS = {"above": "Above each plot", "inside": "Inside the plot", "off": "None"}
 _AXES = {False: "As shown", True: "All there is"}
@@ -57,8 +59,8 @@ class FigureItem(ExportItem):
     """One plot, or several as their page arranges them."""
 
     def __init__(
-        self, places: Sequence[Place], *, key: str, title: str, name: str, aspect: float = 0.71,
-        parent: QWidget | None = None,
+        self, places: Sequence[Place], *, key: str, title: str, name: str, width: float = ONE_COLUMN,
+        aspect: float = 0.71, parent: QWidget | None = None,
     ) -> None:  # fmt: skip
         """Take the plots.
 
@@ -67,6 +69,7 @@ class FigureItem(ExportItem):
             key: under which the options are remembered.
             title: what the list of the dialog calls it.
             name: the beginning of the file's name.
+            width: in millimetres, at first.
             aspect: height as a share of the width, at first.
             parent: the dialog.
         """
@@ -74,7 +77,7 @@ class FigureItem(ExportItem):
         self.key, self.title, self.picture = key, title, "grid" if len(places) > 1 else "live"
         self._places, self._name = list(places), name
         self._panels = [panel for panel, _share in places]
-        self._build(174.0 if len(places) > 1 else 85.0, aspect)
+        self._build(width, aspect)
         self._sheet = _Sheet()
         self._size_text = QLabel()
         self._size_text.setProperty("role", "muted")
@@ -138,7 +141,10 @@ class FigureItem(ExportItem):
         self.script.toggled.connect(self._script_toggled)
         self.script.setEnabled(can_redraw(self._panels))
         if not self.script.isEnabled():
-            self.script.setText("No script: images are not drawn from numbers")
+            self.script.setText("No script for images")
+            self.script.setToolTip(
+                "Images are not drawn from numbers, so there is no script that redraws them."
+            )
         self._format_changed()
 
     def _combo(self, name: str, choices: Mapping[Choice, str]) -> QuietCombo:

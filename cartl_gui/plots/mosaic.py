@@ -30,6 +30,7 @@ from cartl_gui.theme import Scheme
 from cartl_gui.widgets import QuietCombo
 from cartl_gui.words import readable
 from engine.config import StageName
+from engine.events import RunInfo
 
 #: What the difference is multiplied by; "auto" lets the largest reach black or white.
 Magnification = Literal["auto", "1", "4", "16"]
@@ -371,8 +372,14 @@ class MosaicPlot(PlotPanel):
         return caption.sentence() if caption else ""
 
     def caption(self) -> str:
-        """What is said of the selected image, but on paper."""
-        return super().caption() if self._follows_theme else ""
+        """What is said of the selected image; on paper what made the adversarial images."""
+        if self._follows_theme or self._gallery is None:
+            return super().caption()
+        return self._gallery.attack
+
+    def runs(self) -> tuple[RunInfo, ...]:
+        """The run whose images are shown."""
+        return () if self._gallery is None or self.is_empty() else (self._gallery.run,)
 
     def say(self, text: str) -> None:
         """Write below the title, where there is room for a sentence."""

@@ -377,7 +377,7 @@ def _level(mark: Level, scale: _Scale) -> Iterator[str]:
     if mark.text:
         yield (
             f"axes.annotate({mark.text!r}, (0.02, {mark.place!r}), xycoords=('axes fraction', 'data'), va='bottom', "
-            f"color={colour!r}, weight='bold')"
+            f"color={colour!r}, weight='bold', bbox={{'color': 'white', 'alpha': 0.85, 'linewidth': 0, 'pad': 1}})"
         )
 
 

@@ -186,6 +186,9 @@ class SpectralPlot(PlotPanel):
         pen = pg.mkPen(colours.curves[1], width=1.8 * self.scale)
         pen.setDashPattern([5, 3])
         self._bound.setPen(pen)
+        ground = QColor(colours.raised)
+        ground.setAlpha(215)  # the text stands on bars too
+        self._bound_text.fill = pg.mkBrush(ground)
         self._bound_text.setColor(QColor(colours.curves[1]))
         self._bound_text.setFont(self.font_of_plot(bold=True))
 

@@ -23,7 +23,7 @@ from cartl_gui.main_window import MainWindow
 from cartl_gui.pages.attack_page import AttackPage
 from cartl_gui.pages.examples import ExamplesPage
 from cartl_gui.plots.base import PlotPanel
-from cartl_gui.plots.export import render_csv
+from cartl_gui.plots.export import Origin, render_csv
 from cartl_gui.plots.mosaic import Tiling, compose
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place, Selection
@@ -719,7 +719,10 @@ def test_that_both_plots_are_drawn_for_print(shown: Shown, tmp_path: Path) -> No
     text = (tmp_path / "plot.svg").read_text()
     assert "this image" in text
     export(shown.page.mosaic, tmp_path / "mosaic.svg")
-    assert "<image" in (tmp_path / "mosaic.svg").read_text()
+    drawing = (tmp_path / "mosaic.svg").read_text()
+    assert "<image" in drawing and LAYOUT.probe in drawing
+    (run,) = shown.page.mosaic.runs()
+    assert Origin.of([shown.page.mosaic]).runs[0][1] == run.id
 
 
 def test_that_a_plot_asks_for_its_export(shown: Shown) -> None:
