@@ -379,6 +379,7 @@ class MainWindow(QMainWindow):
         self._runs_known()
         if event.read_only:
             self.status.show_read_only(event.read_only)
+            self.notices.tell(Notice(f"{event.read_only}.", "warning"))
         self._update_commands()
 
     def _runs_known(self, study: str | None = None) -> None:

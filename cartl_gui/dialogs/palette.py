@@ -207,6 +207,7 @@ class Palette(QFrame):
         self._find("")
         self.show()
         self.raise_()
+        window.activateWindow()  # the keys may have been with a dock that floats
         self.field.setFocus()
 
     def chosen(self) -> Entry | None:

@@ -208,6 +208,7 @@ def test_that_a_read_only_workspace_can_be_looked_at_only(
     for name in ("run", "pause", "resume", "stop", "demo"):
         assert not window.commands.actions[name].isEnabled()
     assert not window.setup.run_button.isEnabled()
+    assert window.notices.text() == "process 4242 writes to it."
     assert not window.welcome.demo_button.isEnabled()
     assert window.commands.actions["new"].isEnabled()
 
