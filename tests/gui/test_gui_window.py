@@ -162,6 +162,16 @@ def test_that_the_layout_comes_back_after_a_restart(
     end(qtbot, second)
 
 
+def test_that_leaving_the_first_page_brings_the_list_that_other_pages_speak_of(window: MainWindow) -> None:
+    assert not window.runs.isVisible()
+    press(window, "page_layers")
+    assert window.runs.isVisible()
+    for dock in window.layout_of_docks.docks.values():
+        dock.hide()
+    press(window, "page_live")
+    assert not window.runs.isVisible(), "whoever hid them does not want them"
+
+
 def test_that_a_window_off_screen_is_brought_back(window: MainWindow) -> None:
     window.move(20_000, 20_000)
     bring_onto_screen(window)
