@@ -162,8 +162,8 @@ class MainWindow(QMainWindow):
         self._connect()
         if not self.settings.restore_state(self):
             self.layout_of_docks.hide_docks()
-            once = Qt.ConnectionType.SingleShotConnection
-            self.tabs.currentChanged.connect(self.layout_of_docks.show_docks, once)
+        once = Qt.ConnectionType.SingleShotConnection
+        self.tabs.currentChanged.connect(self.layout_of_docks.show_docks, once)
         self.welcome.setEnabled(True)
         self._update_commands()
 
