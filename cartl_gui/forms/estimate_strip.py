@@ -187,7 +187,7 @@ class EstimateStrip(QWidget):
 
 
 def summary(estimate: StudyEstimated, now: float | None = None) -> str:
-    """An estimate in two lines: "4 runs · about 3 min 20 s · ends 14:05", "400 MB of 7.6 GB free memory · 12.0 MB on disk"."""
+    """An estimate in two lines: "4 runs · about 3 min 20 s · ends 14:05", "400 MB of memory · 12.0 MB on disk"."""
     if not estimate.runs:
         return "Nothing to compute: all runs are finished"
     begin = time.time() if now is None else now
@@ -198,20 +198,23 @@ def summary(estimate: StudyEstimated, now: float | None = None) -> str:
     ]
     room_needed = [f"{format_bytes(estimate.disk)} on disk"]
     if estimate.memory is not None:
-        free = f"{format_bytes(estimate.memory_free)} free " if estimate.memory_free is not None else ""
-        room_needed.insert(0, f"{format_bytes(estimate.memory)} of {free}memory")
+        room_needed.insert(0, f"{format_bytes(estimate.memory)} of memory")
     lines = (time_needed, room_needed)
     return "\n".join(" · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in line) for line in lines)
 
 
 def details(estimate: StudyEstimated) -> list[str]:
-    """A line for each run, and on what all of it rests."""
+    """A line for each run, what is free for them, and on what all of it rests."""
     seeds = {run.seed for run in estimate.runs}
     lines = [_line(run, several=len(seeds) > 1) for run in estimate.runs[:LISTED]]
     if rest := len(estimate.runs) - LISTED:
         lines += [f"and {words.count(rest, 'more run')}"] if rest > 0 else []
+    memory = (
+        f"{format_bytes(estimate.memory_free)} of memory and " if estimate.memory_free is not None else ""
+    )
+    free = f"{memory}{format_bytes(estimate.disk_free)} on disk are free."
     measured = f"Timed for {words.duration(estimate.probe_seconds)} on {words.choice(estimate.device)}."
-    return [*lines, measured, *estimate.doubts]
+    return [*lines, free, measured, *estimate.doubts]
 
 
 def _line(run: RunEstimate, *, several: bool) -> str:

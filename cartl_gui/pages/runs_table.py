@@ -204,6 +204,15 @@ class RunTable(QTableView):
         else:
             super().keyPressEvent(event)
 
+    def moveCursor(  # noqa: N802
+        self, action: QAbstractItemView.CursorAction, modifiers: Qt.KeyboardModifier
+    ) -> QModelIndex:
+        """Home and End go to the first and last row, as in other lists, not to the ends of one row."""
+        ends = {self.CursorAction.MoveHome: 0, self.CursorAction.MoveEnd: self._runs.rowCount() - 1}
+        if action in ends:
+            return self._runs.index(ends[action], self._runs.column("title"))
+        return super().moveCursor(action, modifiers)
+
     def _clicked(self, index: QModelIndex) -> None:
         if isinstance(index.data(GROUP_ROLE), Group):
             self._runs.toggle_group(index.row())

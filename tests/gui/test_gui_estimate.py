@@ -33,19 +33,22 @@ def strip(qtbot: QtBot, themes: object) -> Iterator[EstimateStrip]:
 def test_that_an_estimate_is_told_in_two_lines() -> None:
     noon = time.mktime((2026, 5, 12, 12, 0, 0, 0, 0, -1))
     told = summary(ESTIMATE, noon).replace("\N{NO-BREAK SPACE}", " ")
-    assert told == "2 runs · about 3 min 20 s · ends 12:03\n400 MB of 7.6 GB free memory · 12.0 MB on disk"
+    assert told == "2 runs · about 3 min 20 s · ends 12:03\n400 MB of memory · 12.0 MB on disk"
     unknown = StudyEstimated(RUNS[1:], "cpu", 8.0, None, 10**11)
-    assert "memory" not in summary(unknown, noon) and "free" not in summary(unknown, noon)
+    assert "memory" not in summary(unknown, noon) and details(unknown)[-2] == "100 GB on disk are free."
     late = StudyEstimated((RunEstimate("AT", 0, 50_000.0, 10**9, 10**6),), "cuda", 8.0, None, 10**11)
     assert "ends tomorrow 01:53\n1.0 GB of memory" in summary(late, noon).replace("\N{NO-BREAK SPACE}", " ")
     assert summary(StudyEstimated((), "cpu", 0.0, None, 1)) == "Nothing to compute: all runs are finished"
 
 
 def test_that_the_tooltip_has_a_line_for_each_run_and_names_doubts() -> None:
-    doubted = StudyEstimated(RUNS, "cpu", 8.0, None, 1, doubts=("CIFAR-10 is not on this disk yet.",))
+    doubted = StudyEstimated(
+        RUNS, "cpu", 8.0, 7_600_000_000, 10**11, doubts=("CIFAR-10 is not on this disk yet.",)
+    )
     assert details(doubted) == [
         "AT: 2 min, 400 MB of memory, 7.0 MB on disk",
         "FDM: 1 min 20 s, 5.0 MB on disk",
+        "7.6 GB of memory and 100 GB on disk are free.",
         "Timed for 8 s on CPU.",
         "CIFAR-10 is not on this disk yet.",
     ]

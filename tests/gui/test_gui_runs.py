@@ -561,6 +561,15 @@ def test_that_columns_order_and_groups_are_kept(qtbot: QtBot, panel: Panel, runs
     assert not other.restore(b"{}") and not other.restore(b"\xff")
 
 
+def test_that_home_and_end_go_to_the_first_and_the_last_run(qtbot: QtBot, panel: Panel) -> None:
+    choose(panel, "two")
+    for key, run_id in ((Qt.Key.Key_End, "neft"), (Qt.Key.Key_Home, "one")):
+        qtbot.keyClick(panel.table, key)
+        assert panel.selected_ids() == [run_id]
+    qtbot.keyClick(panel.table, Qt.Key.Key_End, Qt.KeyboardModifier.ShiftModifier)
+    assert len(panel.selected_ids()) == 6
+
+
 def test_that_the_selection_outlives_every_change(panel: Panel, runs: list[RunInfo]) -> None:
     choose(panel, "old", "neft")
     told: list[list[str]] = []
