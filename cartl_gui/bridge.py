@@ -32,6 +32,7 @@ from engine.events import (
     RowsAdded,
     RunChanged,
     RunInfo,
+    RunLabel,
     RunOpened,
     RunRecord,
     RunsBinned,
@@ -250,8 +251,8 @@ class EngineBridge(QObject):
     def _keep_inspection(self, record: RunRecord) -> RunData:
         """Keep what was found under a name of its own, and forget the oldest."""
         key, run = record.run.id, self.runs.get(record.run.id)
-        name = f"{run.name}, analysed" if run is not None else f"file: {Path(key).name}"
-        data = RunData(replace(record.run, name=name), is_inspection=True)
+        name = f"{run.title}, analysed" if run is not None else f"file: {Path(key).name}"
+        data = RunData(replace(record.run, name=name, label=RunLabel()), is_inspection=True)
         data.absorb(replace(record, weights=()))  # they are the run's, whose gallery is another
         self.inspections.pop(key, None)
         self.inspections[key] = data

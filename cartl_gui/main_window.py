@@ -474,7 +474,7 @@ class MainWindow(QMainWindow):
         else:
             self.layout_of_docks.show_docks()
             self.shown.show_inspection(data)
-            self.status.say(f"Analysed {data.info.name.removesuffix(', analysed')}")
+            self.status.say(f"Analysed {data.info.title.removesuffix(', analysed')}")
         self._update_commands()
 
     def _queue_changed(self, event: QueueChanged) -> None:

@@ -76,7 +76,7 @@ class LayersActions(Area):
         data = self._window.layers.data
         start = str(
             Path(self._window.settings.folder)
-            / f"{file_stem(data.info.name if data else 'layers')}-layers.csv"
+            / f"{file_stem(data.info.title if data else 'layers')}-layers.csv"
         )
         path, _kind = QFileDialog.getSaveFileName(self._window, "Save the table", start, "CSV (*.csv)")
         if not path:

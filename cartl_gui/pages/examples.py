@@ -162,7 +162,7 @@ class ExamplesPage(PlotPage):
             self.empty_text.setText(NO_RUN)
             self.stack.setCurrentIndex(0)
             return
-        self._name.setText(data.info.name)
+        self._name.setText(data.info.title)
         self._state.setText("full analysis" if data.is_inspection else words.STATE_WORDS[data.info.state])
         stamp = (
             data.info.id,

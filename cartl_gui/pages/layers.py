@@ -351,7 +351,7 @@ class LayersPage(PlotPage):
         signals[self._empty_action].emit()
 
     def _write_head(self, data: RunData, source: Source) -> None:
-        self._name.setText(data.info.name)
+        self._name.setText(data.info.title)
         self._state.setText("full analysis" if data.is_inspection else words.STATE_WORDS[data.info.state])
         layout = source.layout
         about = [view.pace(source), layout.probe or layout.title] if layout is not None else []

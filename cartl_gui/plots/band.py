@@ -96,7 +96,7 @@ class BandPlot(LayerPanel):
         for group, history, run, label, place in zip(
             self._groups, self._histories, runs, self._runs, places, strict=True
         ):
-            name = run.data.info.name if run is not None and question.other else ""
+            name = run.data.info.title if run is not None and question.other else ""
             label.setText(name)
             label.setToolTip(name)
             self._fill(group, *self._drawn(history, place, run), name)

@@ -98,14 +98,14 @@ class HeatMap(LayerPanel):
 
     def names_of(self, data: RunData) -> tuple[str, str]:
         """Titles of the plot and of its y axis."""
-        question, run = self.question, data.info.name
+        question, run = self.question, data.info.title
         quantity, per = question.quantity, question.per
         what = ", ".join(filter(None, (quantity.short, quantity.mapped_name())))
         if question.other is None:
             return what, per
         if not question.as_difference:
             return f"{run}: {what}", per
-        other = question.other.data.info.name
+        other = question.other.data.info.title
         how = f"log10 of {run} / {other}" if self.log_button.isChecked() else f"{run} − {other}"
         return f"{how}: {what}", per
 
@@ -113,7 +113,7 @@ class HeatMap(LayerPanel):
         """What the plot says while it is empty."""
         quantity, per, other = self.question.quantity, self.question.per, self.question.other
         if other is not None and self._is_difference() and view.history(source, quantity, per).is_known():
-            name = other.data.info.name
+            name = other.data.info.title
             return f"Nothing to compare: {name} has no such measurement of these {per}s."
         return view.nothing_text(source, quantity)
 

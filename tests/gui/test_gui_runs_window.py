@@ -123,6 +123,10 @@ def test_that_the_list_is_worked_with_by_keys_alone(
     assert (info.title, info.label.star, info.label.tags) == ("Baseline", True, ("paper",))
     window.inspector.show()
     assert window.inspector.label.title.text() == "Baseline"
+    for page, name in (("page_layers", window.layers._name), ("page_examples", window.examples._name)):
+        press(window, page)
+        drain(window)
+        assert name.text() == "Baseline"
     strike(Qt.Key.Key_Z, CONTROL)
     strike(Qt.Key.Key_Z, CONTROL)
     assert (window.bridge.runs["old"].label.tags, window.bridge.runs["old"].label.star) == ((), False)
