@@ -6,6 +6,8 @@
     python -m benchmarks.gui runs      a thousand runs: list, filter, sort, group
     python -m benchmarks.gui open      a run of 1 GB: to read, to open, to draw
     python -m benchmarks.gui curve     a curve of a million points: to draw
+    python -m benchmarks.gui looks     another scale and another theme
+    python -m benchmarks.gui idle      the processor while nothing runs and nobody touches it
     python -m benchmarks.gui memory    what 200 page changes and 10,000 redraws leave behind
 
 Figures are printed, and with --json PATH also written. Without a display set QT_QPA_PLATFORM=offscreen.
@@ -86,6 +88,20 @@ def curve(options: argparse.Namespace) -> Figures:
     return _in_folder(lambda folder: measure(options.points, folder))
 
 
+def looks(options: argparse.Namespace) -> Figures:
+    """Milliseconds of another scale and theme on each page."""
+    from benchmarks.gui_rest import looks as measure
+
+    return _in_folder(lambda folder: measure(folder, options.repeats))
+
+
+def idle(options: argparse.Namespace) -> Figures:
+    """Percent of a core on each page."""
+    from benchmarks.gui_rest import idle as measure
+
+    return _in_folder(lambda folder: measure(folder, options.seconds))
+
+
 def memory(options: argparse.Namespace) -> Figures:
     """Bytes, objects and items that page changes and redraws leave behind."""
     from benchmarks.gui_memory import after_a_demo
@@ -94,7 +110,8 @@ def memory(options: argparse.Namespace) -> Figures:
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], Figures]] = {
-    "start": start, "build": build, "stalls": stalls, "runs": runs, "open": open_, "curve": curve, "memory": memory
+    "start": start, "build": build, "stalls": stalls, "runs": runs, "open": open_, "curve": curve, "looks": looks,
+    "idle": idle, "memory": memory,
 }  # fmt: skip
 
 
@@ -112,8 +129,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("verb", choices=VERBS, help="what to measure")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures to this file")
-    parser.add_argument("--repeats", type=int, default=7, help="start: cold starts (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=60, help="stalls: on each page (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=7, help="start, looks: how often (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=60, help="stalls, idle: on each page (%(default)s)")
     parser.add_argument(
         "--warm-up", type=float, default=5, help="stalls: seconds left out before (%(default)s)"
     )

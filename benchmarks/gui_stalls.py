@@ -8,6 +8,8 @@ of a second would count as one late beat among hundreds in time.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,11 @@ class Heartbeat(QObject):
         self._timer.setInterval(BEAT_MS)
         self._timer.timeout.connect(self._beat)
 
-    def listen(self, seconds: float) -> np.ndarray:
-        """Beat for a while; returns milliseconds by which beats were late, made-up ones included, [N]."""
+    def listen(self, meanwhile: Callable[[], object]) -> np.ndarray:
+        """Beat while something goes on; returns milliseconds by which beats were late, made-up ones included, [N]."""
         self.beats.clear()
         self._timer.start()
-        wait(seconds)
+        meanwhile()
         self._timer.stop()
         return lateness(np.array(self.beats))
 
@@ -89,10 +91,10 @@ def stalls(folder: Path, *, seconds: float, warm_up: float) -> dict[str, dict[st
         for index in range(window.tabs.count()):
             window.tabs.setCurrentIndex(index)
             wait(warm_up)
-            found[window.tabs.tabText(index).split(" (")[0]] = summary(heart.listen(seconds))
+            found[window.tabs.tabText(index).split(" (")[0]] = summary(heart.listen(partial(wait, seconds)))
         lay_over_each_other(window)
         wait(warm_up)
-        found[f"Compare, {CURVES} runs"] = summary(heart.listen(seconds))
+        found[f"Compare, {CURVES} runs"] = summary(heart.listen(partial(wait, seconds)))
     return found
 
 

@@ -24,6 +24,7 @@ from cartl_gui.__main__ import reason_not_to_start
 reason_not_to_start()
 from PySide6.QtCore import QEventLoop, QSettings
 from cartl_gui import app
+from cartl_gui.garbage import GarbageCollector
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme
@@ -37,6 +38,8 @@ window = MainWindow(
     preset_texts=preset_texts(),
 )
 window.show()
+collector = GarbageCollector(window)
+collector.start()
 application.processEvents()
 found["visible"] = time.perf_counter() - begin
 assert "torch" not in sys.modules, "the window imported torch before it was visible"

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import gui
+from benchmarks import gui, gui_rest
 from benchmarks.gui_lists import curve, large, many
 from benchmarks.gui_stalls import BEAT_MS, endless, lateness, summary
+from cartl_gui import theme
+from cartl_gui.theme import Theme
 from engine.api import presets
 
 
@@ -42,10 +44,21 @@ def test_that_a_large_run_has_its_size_and_is_opened_and_drawn(tmp_path: Path) -
     found = large(3_000_000, tmp_path)
     assert found["gigabytes"] == pytest.approx(0.003, rel=0.5)
     assert 0 < found["opened"] < found["drawn"]
+    assert found["longest stall meanwhile, ms"] >= 0
 
 
 def test_that_a_long_curve_is_drawn(tmp_path: Path) -> None:
     assert all(value > 0 for value in curve(5000, tmp_path).values())
+
+
+def test_that_another_look_and_the_window_left_alone_are_measured(
+    tmp_path: Path, themes: Theme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(value > 0 for value in gui_rest.looks(tmp_path / "looks", 1).values())
+    assert (theme.scale(), theme.scheme()) == (1.0, theme.LIGHT)
+    monkeypatch.setattr(gui_rest, "SETTLE", 0.0)
+    shares = gui_rest.idle(tmp_path / "idle", 0.02)
+    assert {"welcome", "results", "live, queue held"} < set(shares) and min(shares.values()) >= 0
 
 
 def test_that_figures_are_printed_and_written_with_the_machine_they_hold_for(
