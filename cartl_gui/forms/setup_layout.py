@@ -53,7 +53,9 @@ class SetupLayout(QObject):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a setting")
         self.search.setAccessibleName("Find a setting")
-        self.search.setToolTip("Show only settings whose title, name or help has these words (Ctrl+Shift+F)")
+        self.search.setToolTip(
+            "Show only settings whose title, name or help has these words (Ctrl+Shift+F); Return goes to the first"
+        )
         self.search.setClearButtonEnabled(True)
         self._search_icon = QAction(_search_picture(), "", self.search)
         self.search.addAction(self._search_icon, QLineEdit.ActionPosition.LeadingPosition)

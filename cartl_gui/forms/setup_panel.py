@@ -101,6 +101,7 @@ class SetupPanel(QWidget):
         self.add_button.clicked.connect(self._duplicate)
         self.remove_button.clicked.connect(self._remove)
         parts.search.textChanged.connect(self._seek)
+        parts.search.returnPressed.connect(self._go_to_found)
         parts.changes_button.toggled.connect(self._list_changes)
         parts.changes_section.close_button.clicked.connect(parts.changes_button.toggle)
         parts.changes_section.reset_asked.connect(self._take_back)
@@ -538,6 +539,12 @@ class SetupPanel(QWidget):
         shown, hidden = self.form.seek(text)
         self.grid.setVisible(not text.strip())
         self.parts.show_found(shown, hidden, searching=bool(text.strip()))
+
+    def _go_to_found(self) -> None:
+        found = next((row for row in self.form.all_rows() if row.isVisible()), None)
+        if self.parts.search.text().strip() and found is not None:
+            found.editor.setFocus(Qt.FocusReason.OtherFocusReason)
+            self.scroll_area.ensureWidgetVisible(found)
 
     def _go_to_problem(self) -> None:
         if self._first_problem is None:

@@ -443,6 +443,8 @@ def test_that_a_search_shows_the_settings_found_and_then_all_again(panel: SetupP
     assert panel.form.sections["run"].isHidden()
     panel.parts.search.setText("weight_decay")
     assert row(panel.form, "pretraining.weight_decay").isVisible(), "advanced settings are found too"
+    qtbot.keyClick(panel.parts.search, Qt.Key.Key_Return)
+    assert row(panel.form, "pretraining.weight_decay").editor.hasFocus() and panel.parts.search.text()
     panel.parts.search.setText("no qwerty")
     assert panel.parts._found.text() == "No setting found."
     panel.parts.search.clear()
