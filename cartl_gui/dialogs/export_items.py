@@ -243,7 +243,7 @@ class WeightsItem(ExportItem):
         )
         self._contents.show_files(
             [
-                (name, f"The weights, for {loader}; run, stage, settings and hashes are in the metadata"),
+                (name, f"Weights and, as metadata, their run; for {loader}"),
                 (f"{name}.toml", "The run's settings"),
                 (f"{name}.sha256", "The file's SHA-256"),
             ]

@@ -150,6 +150,7 @@ def _heading(text: str) -> QLabel:
 
 def _row(*widgets: QWidget) -> QHBoxLayout:
     row = QHBoxLayout()
+    row.setSpacing(8)
     for place, widget in enumerate(widgets):
         row.addWidget(widget, int(place == 0))
     return row

@@ -223,6 +223,5 @@ def _lightness(colour: QColor) -> float:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, np.floating | float):
-        return repr(float(value)) if np.isfinite(value) else ""
-    return str(value)
+    """The shortest text that is this number in its own precision: 0.1, not 0.10000000149011612."""
+    return "" if isinstance(value, np.floating | float) and not np.isfinite(value) else str(value)

@@ -390,7 +390,8 @@ def test_that_csv_equals_the_data_shown(
     assert rows[0] == list(series)
     for column, values in enumerate(series.values()):
         read = np.array([float(row[column]) if row[column] else np.nan for row in rows[1:]])
-        assert np.array_equal(read, values.astype(float), equal_nan=True)
+        assert np.array_equal(read.astype(values.dtype), values, equal_nan=values.dtype.kind == "f")
+        assert all(len(row[column]) <= 13 for row in rows[1:] if values.dtype == np.float32)
     panel.close()
 
 

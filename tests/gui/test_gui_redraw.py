@@ -81,7 +81,8 @@ def alone(folder: Path, panel: PlotPanel, style: FigureStyle | None = None) -> A
 
 
 def same(found: object, expected: object) -> bool:
-    return np.allclose(np.asarray(found, float), np.asarray(expected, float), equal_nan=True, rtol=1e-12)
+    """Whether numbers read from a table are those written, which may be of single precision."""
+    return np.allclose(np.asarray(found, float), np.asarray(expected, float), equal_nan=True, rtol=1e-7)
 
 
 def test_that_curves_have_their_numbers_looks_and_names(shown: Shown, tmp_path: Path) -> None:
