@@ -110,6 +110,7 @@ class PlotPanel(PlotFrame):
         self.view.sigRangeChanged.connect(self._detail)
         # Axes find their width while they are painted; what stood at their old place would remain in part.
         self.view.geometryChanged.connect(self.widget.viewport().update)
+        self.view.geometryChanged.connect(self._fit_title)
         self.plot.setLabel("bottom", x_title)
         self.plot.setLabel("left", y_title)
         self.crosshair = Crosshair(self)
@@ -172,6 +173,7 @@ class PlotPanel(PlotFrame):
 
     def settle(self) -> None:
         """Put in place what depends on the size of the plot in pixels."""
+        self._fit_title()
 
     def add_curve(self, name: str, style: CurveStyle) -> Curve:
         """Add a line and its legend entry."""
@@ -215,6 +217,14 @@ class PlotPanel(PlotFrame):
         if axis.labelText != text:
             self.plot.setLabel(side, text)
             axis.resizeEvent(None)
+            self._fit_title()
+
+    def _fit_title(self) -> None:
+        """Leave the title of the y axis out where it is longer than the axis."""
+        axis = self.plot.getAxis("left")
+        fits = axis.label.boundingRect().width() <= self.view.height() + 12 * self.scale
+        if axis.label.isVisible() != (fits and bool(axis.labelText)):
+            axis.showLabel(fits and bool(axis.labelText))
 
     # time ----------------------------------------------------------------------------------------------
     @property

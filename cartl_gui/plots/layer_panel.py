@@ -70,13 +70,6 @@ class LayerPanel(PlotPanel):
             history.step.astype(float) if self.time_axis == "step" else timeline.place(history.epoch, "time")
         )
 
-    def settle(self) -> None:
-        """Leave the title of the y axis out where it is longer than the axis."""
-        axis = self.plot.getAxis("left")
-        fits = axis.label.boundingRect().width() <= self.view.height() + 12 * self.scale
-        if axis.label.isVisible() != (fits and bool(axis.labelText)):
-            axis.showLabel(fits and bool(axis.labelText))
-
     def ask(self, question: Question) -> None:
         """Answer another question from the next `show_run` on."""
         question = replace(question, **{name: getattr(Question(), name) for name in self.ignored})

@@ -154,6 +154,15 @@ def test_that_an_axis_that_grows_leaves_nothing_of_its_old_place_behind(qtbot: Q
     qtbot.waitUntil(lambda: QRegion(viewport.rect()) in painted.areas, timeout=2000)
 
 
+def test_that_a_title_longer_than_its_axis_is_left_out_and_comes_back(qtbot: QtBot, data: RunData) -> None:
+    panel = shown(qtbot, SpectralPlot, data, "pretraining")
+    label = panel.plot.getAxis("left").label
+    for height, fits in ((420, True), (180, False), (420, True)):
+        panel.resize(480, height)
+        qtbot.waitUntil(lambda fits=fits: label.isVisible() == fits, timeout=2000)  # type: ignore[misc]
+        assert (label.boundingRect().width() <= panel.view.height() + 12) == fits
+
+
 def test_that_the_last_number_of_an_axis_that_ends_there_is_written(qtbot: QtBot, data: RunData) -> None:
     panel = shown(qtbot, AccuracyPlot, data, "pretraining")
     axis = panel.plot.getAxis("bottom")
