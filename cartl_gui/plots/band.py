@@ -11,9 +11,10 @@ from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NAMES, NOTHING, SHORT_NAMES, History, Source
 from cartl_gui.plots.area import area_between
 from cartl_gui.plots.base import Curve, CurveStyle, Series, nice_top
-from cartl_gui.plots.layer_panel import LayerPanel, decades, scaled
+from cartl_gui.plots.layer_panel import LayerPanel, scaled
 from cartl_gui.plots.legend import Legend
 from cartl_gui.plots.marks import Band, Mark, lines_of
+from cartl_gui.plots.ticks import decades
 from cartl_gui.run_data import RunData
 from cartl_gui.selection import Place
 from cartl_gui.theme import Scheme

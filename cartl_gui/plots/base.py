@@ -21,6 +21,7 @@ from cartl_gui.plots.legend import LegendEntry
 from cartl_gui.plots.marks import Mark, lines_of
 from cartl_gui.plots.smoothing_popup import SmoothingPopup
 from cartl_gui.plots.style import QUIET, CurveStyle, draw_sample
+from cartl_gui.plots.ticks import ValueAxis
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.timeline import AXIS_TITLES, COLUMN_TITLES, TimeAxis, Timeline, tell, unit_of
@@ -34,17 +35,9 @@ pg.setConfigOptions(antialias=True, segmentedLineMode="on", imageAxisOrder="row-
 
 Series = dict[str, np.ndarray]
 #: Pixels to the right of the axes, into which the last number of an axis may reach.
-_MARGIN = 10
+_MARGIN = 12
 #: What stands in place of a plot over computing time before there is any.
 NO_TIME = "Computing times are known after the first epoch."
-
-
-class ValueAxis(pg.AxisItem):
-    """A y axis that writes numbers the same way on a logarithmic scale and on an even one."""
-
-    def logTickStrings(self, values: Sequence[float], _scale: float, _spacing: float) -> list[str]:  # noqa: N802
-        """Write powers of ten and what lies between them."""
-        return [f"{10.0**value:g}" for value in np.asarray(values, float)]
 
 
 class PlotPanel(PlotFrame):

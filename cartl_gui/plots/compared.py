@@ -15,8 +15,9 @@ from PySide6.QtWidgets import QGraphicsPathItem, QWidget
 from cartl_gui.comparison import BANDS, NO_COURSE, Course, Line, Spread, course_of, profile_of, row_at
 from cartl_gui.plots.area import area_between
 from cartl_gui.plots.base import PlotPanel, Series, nice_top
-from cartl_gui.plots.layer_panel import numbers, scaled
+from cartl_gui.plots.layer_panel import scaled
 from cartl_gui.plots.marks import Band, Mark, lines_of
+from cartl_gui.plots.ticks import numbers
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.timeline import COLUMN_TITLES, TimeAxis, Timeline, tell

@@ -13,8 +13,9 @@ from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NOTHING, History, Source
 from cartl_gui.plots.base import Series
 from cartl_gui.plots.colour_bar import ColourBar
-from cartl_gui.plots.layer_panel import LayerPanel, decades, numbers, scaled
+from cartl_gui.plots.layer_panel import LayerPanel, scaled
 from cartl_gui.plots.marks import Image, Level, Mark
+from cartl_gui.plots.ticks import decades, numbers
 from cartl_gui.run_data import RunData, column_edges
 from cartl_gui.theme import Scheme
 from cartl_gui.words import count, readable

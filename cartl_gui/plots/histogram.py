@@ -12,8 +12,9 @@ from PySide6.QtWidgets import QWidget
 from cartl_gui import layers_view as view
 from cartl_gui.layers_view import NO_IMAGES, Images, Source
 from cartl_gui.plots.base import CurveStyle, Series
-from cartl_gui.plots.layer_panel import LayerPanel, numbers
+from cartl_gui.plots.layer_panel import LayerPanel
 from cartl_gui.plots.marks import Histogram, Mark
+from cartl_gui.plots.ticks import numbers
 from cartl_gui.run_data import RunData
 from cartl_gui.theme import Scheme
 from cartl_gui.words import count, readable

@@ -163,6 +163,19 @@ def test_that_a_title_longer_than_its_axis_is_left_out_and_comes_back(qtbot: QtB
         assert (label.boundingRect().width() <= panel.view.height() + 12) == fits
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, 0.4), (-8.0, 3.0), (0.42, 0.48)])
+@pytest.mark.parametrize("size", [90.0, 300.0])
+def test_that_numbers_of_a_logarithmic_axis_never_crowd(
+    qtbot: QtBot, data: RunData, low: float, high: float, size: float
+) -> None:
+    axis = shown(qtbot, LossPlot, data, "pretraining").plot.getAxis("left")
+    ((_spacing, places),) = axis.logTickValues(low, high, size, ())
+    assert all(low <= place <= high for place in places)
+    gaps = np.diff(places) * size / (high - low)
+    assert (gaps >= axis.style["tickFont"].pixelSize()).all()
+    assert len(places) >= 2 or high - low < 0.1
+
+
 def test_that_the_last_number_of_an_axis_that_ends_there_is_written(qtbot: QtBot, data: RunData) -> None:
     panel = shown(qtbot, AccuracyPlot, data, "pretraining")
     axis = panel.plot.getAxis("bottom")
