@@ -149,6 +149,7 @@ class MainWindow(QMainWindow):
             own=OwnPresets(own / "presets"),
             recent=RecentValues(own / "recent.toml"),
         )
+        self.kept_study = parts.KeptStudy(self.setup, self.settings)
         self.runs, self.inspector = parts.RunsPanel(), parts.InspectorPanel()
         self.layout_of_docks = WindowLayout(
             self, {"setup": self.setup, "runs": self.runs, "inspector": self.inspector}
@@ -277,6 +278,7 @@ class MainWindow(QMainWindow):
             return
         if self._may_ask and not self.closer.may_close(self.bridge.running(), len(self.bridge.queue)):
             return
+        self.kept_study.conclude()
         self.settings.save_layout(self)
         self.listed.save()
         self.settings.used_commands = self.commands.used

@@ -5,6 +5,7 @@ Importing this module imports pyqtgraph and builds on the settings' classes, whi
 
 from cartl_gui.actions import Actions
 from cartl_gui.bridge import EngineBridge
+from cartl_gui.forms.kept_study import KeptStudy
 from cartl_gui.forms.setup_panel import SetupPanel
 from cartl_gui.pages.compare_page import ComparePage
 from cartl_gui.pages.examples import ExamplesPage
@@ -21,6 +22,7 @@ __all__ = [
     "EngineBridge",
     "ExamplesPage",
     "InspectorPanel",
+    "KeptStudy",
     "LayersPage",
     "LivePage",
     "LogPage",

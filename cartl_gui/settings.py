@@ -1,4 +1,4 @@
-"""What the window remembers between starts: geometry, layout, preferences, own keys, the last folders."""
+"""What the window remembers between starts: geometry, layout, preferences, own keys, the last folders and study."""
 
 from __future__ import annotations
 
@@ -133,8 +133,14 @@ class WindowSettings:
     def run_list(self, state: bytes) -> None:
         self._store.setValue("run_list", QByteArray(state))
 
-    def _switch(self, name: str, *, usual: bool) -> bool:
-        return str(self._store.value(name, usual)).lower() == "true"
+    @property
+    def study(self) -> str:
+        """The study that was in the form, as `KeptStudy` wrote it; empty if none is remembered."""
+        return str(self._store.value("study", ""))
+
+    @study.setter
+    def study(self, text: str) -> None:
+        self._store.setValue("study", text)
 
     @property
     def export_options(self) -> dict[str, object]:
@@ -148,6 +154,9 @@ class WindowSettings:
     @export_options.setter
     def export_options(self, options: Mapping[str, object]) -> None:
         self._store.setValue("export", json.dumps(options))
+
+    def _switch(self, name: str, *, usual: bool) -> bool:
+        return str(self._store.value(name, usual)).lower() == "true"
 
     def save_layout(self, window: QMainWindow) -> None:
         """Remember size, place, docks and toolbars."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, replace
 
+import tomlkit
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from engine.config import StudyDraft
+from engine.errors import ConfigError, Problem
 
 #: As many steps are kept.
 LIMIT = 500
@@ -42,6 +45,27 @@ class FormState:
         """Note a state; values are never changed in place, so that runs are copied one level deep."""
         runs = [replace(run, grid=dict(run.grid)) for run in draft.runs]
         return cls(StudyDraft(dict(draft.head), dict(draft.grid), runs), index, origin)
+
+    @classmethod
+    def parse(cls, text: str) -> FormState:
+        """Read what `text` wrote.
+
+        Raises:
+            ConfigError: it is something else, or settings in it cannot be used, by this version of the program.
+        """
+        try:
+            table = tomllib.loads(text)
+            origin, index = table["origin"], int(table["run"])
+            come = Origin(str(origin["text"]), StudyDraft.parse(str(origin["study"])), str(origin["preset"]))
+            draft = StudyDraft.parse(str(table["study"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError([Problem("", f"this is no state of the form: {error}")]) from error
+        return cls(draft, index if 0 <= index < len(draft.runs) else 0, come)
+
+    def text(self) -> str:
+        """The state as TOML, in which studies are TOML as in their files; every setting in it must be usable."""
+        origin = {"text": self.origin.text, "preset": self.origin.preset, "study": self.origin.draft.text()}
+        return tomlkit.dumps({"run": self.index, "study": self.draft.text(), "origin": origin})
 
     def copy(self) -> FormState:
         """The same state, whose draft may be edited."""

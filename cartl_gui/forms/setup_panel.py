@@ -83,7 +83,7 @@ class SetupPanel(QWidget):
         self.desk = FieldDesk(self, self.form, parts.help, recent if recent is not None else RecentValues())
         self._connect()
         self.new_experiment()
-        self.history.begin(self._state())
+        self.history.begin(self.state())
         parts.order_tabs()
 
     def _connect(self) -> None:
@@ -183,6 +183,15 @@ class SetupPanel(QWidget):
         else:
             self.parts.bar.hide()
 
+    def state(self) -> FormState:
+        """What is in the form now."""
+        return FormState.of(self._draft, self._index, self._origin)
+
+    def begin_with(self, state: FormState) -> None:
+        """Put a state into the form as if it had always been there: nothing before it can be undone."""
+        self._show_state(state)
+        self.history.begin(self.state())
+
     def open_sections(self, *keys: str) -> None:
         """Unfold sections of the form."""
         for key in keys:
@@ -277,19 +286,19 @@ class SetupPanel(QWidget):
             self.parts.recolour()
 
     # editing --------------------------------------------------------------------------------------------
-    def _state(self) -> FormState:
-        return FormState.of(self._draft, self._index, self._origin)
-
     def _restore(self, state: FormState, place: str) -> None:
+        self._show_state(state)
+        self._restored = True
+        if place and (row := self.form.row_at(place)) is not None and row.relevant:
+            self.form.reveal(place)
+            self.scroll_area.ensureWidgetVisible(row)
+
+    def _show_state(self, state: FormState) -> None:
         self._draft, self._index, self._origin = state.draft, state.index, state.origin
         self.parts.bar.hide()
         self._show_run()
         self._show_origin()
         self.estimate.mark_stale()
-        self._restored = True
-        if place and (row := self.form.row_at(place)) is not None and row.relevant:
-            self.form.reveal(place)
-            self.scroll_area.ensureWidgetVisible(row)
 
     def _settle(self, step: str, place: str = "", *, typed: bool = False) -> None:
         """Check everything after an edit, tell what came out, and note the step."""
@@ -298,7 +307,7 @@ class SetupPanel(QWidget):
 
     def _record(self, step: str, place: str = "", *, typed: bool = False) -> None:
         """Note a step whose outcome is shown, and tell others."""
-        self.history.record(self._state(), step, place, typed=typed)
+        self.history.record(self.state(), step, place, typed=typed)
         self.estimate.mark_stale()
         self.changed.emit()
 
@@ -410,7 +419,7 @@ class SetupPanel(QWidget):
             self._index = index
             self._show_run()
             self._show_origin()
-            self.history.look(self._state())
+            self.history.look(self.state())
             self.changed.emit()
 
     def _choose_preset(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cartl_gui.forms.changes_section import change_text, change_title
 from cartl_gui.forms.field_help import command, facts
 from cartl_gui.forms.field_menu import FieldMenu
 from cartl_gui.forms.fields import FieldRow
+from cartl_gui.forms.kept_study import KeptStudy
 from cartl_gui.forms.preset_bar import OWN
 from cartl_gui.forms.setup_panel import SetupPanel
 from cartl_gui.main_window import MainWindow
@@ -550,6 +552,34 @@ def test_that_at_most_five_values_are_kept_for_each_setting(tmp_path: Path) -> N
     assert RecentValues(path).of("attack.steps") == ["7", "6", "5", "4", "3"]
     path.write_text("not = [toml")
     assert RecentValues(path).of("attack.steps") == []
+
+
+def test_that_the_study_in_the_form_is_there_again_at_the_next_start(
+    panel: SetupPanel, own: OwnPresets, settings: WindowSettings, qtbot: QtBot
+) -> None:
+    kept = KeptStudy(panel, settings)
+    kept.conclude()
+    assert not settings.study, "a form that nobody touched is not kept"
+    panel.set_preset("claims")
+    panel.chooser.setCurrentIndex(2)
+    row(panel.form, "finetuning.epochs").set_value("7")
+    qtbot.waitUntil(lambda: "epochs = 7" in tomllib.loads(settings.study or "study = ''")["study"])
+    row(panel.form, "finetuning.epochs").set_value("none at all")
+    kept.conclude()
+
+    later = SetupPanel(PRESETS, TEXTS, own=own)
+    qtbot.addWidget(later)
+    KeptStudy(later, settings)
+    assert (later.chooser.currentIndex(), row(later.form, "finetuning.epochs").value()) == (2, 7)
+    assert later.preset.currentData() == "claims"
+    assert not later.history.stack.canUndo()
+    row(panel.form, "finetuning.epochs").set_value("7")
+    assert later.study() == panel.study()
+    for text in ("not = [toml", "run = 1", settings.study.replace("epochs = 7", "epochs = 0")):
+        settings.study = text
+        KeptStudy(other := SetupPanel(PRESETS, TEXTS), settings)
+        qtbot.addWidget(other)
+        assert other.title.text() == "My experiment" and not settings.study
 
 
 # proposing ----------------------------------------------------------------------------------------------
