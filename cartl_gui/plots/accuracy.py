@@ -72,9 +72,8 @@ class AccuracyPlot(PlotPanel):
             known = np.flatnonzero(np.isfinite(errors) & np.isfinite(curve.y))
             inside = (curve.x[known] >= left) & (curve.x[known] <= right)
             one_in = max(1, math.ceil(np.count_nonzero(inside) / MOST_BARS))
-            drawn = known[::one_in][
-                inside[::one_in]
-            ]  # counted from the run's first: panning shows the same ones
+            # Counted from the run's first, so that the same ones are drawn while the view is moved.
+            drawn = known[::one_in][inside[::one_in]]
             item.setData(x=curve.x[drawn], y=curve.y[drawn], height=2 * errors[drawn])
             self._one_in = max(self._one_in, one_in)
 

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QGraphicsSimpleTextItem, QToolTip, QWidget
 
 from cartl_gui import words
 from cartl_gui.plots.base import QUIET, Curve, CurveStyle, PlotPanel, Series
+from cartl_gui.plots.error_bars import ErrorBars
 from cartl_gui.plots.marks import Along, Errors, Lines, Mark, Texts
 from cartl_gui.plots.style import SYMBOLS
 from cartl_gui.theme import Scheme
@@ -57,7 +58,7 @@ class TradeOffPlot(PlotPanel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         self._evaluation: Evaluation | None = None
-        self._bars: list[pg.ErrorBarItem] = []
+        self._bars: list[ErrorBars] = []
         self._labels: list[QGraphicsSimpleTextItem] = []
         super().__init__(TITLE, "clean accuracy (%)", "robust accuracy (%)", parent=parent)
         self._front = self.add_curve("Pareto front", CurveStyle(QUIET, dashes=(2, 3), width=1.3))
@@ -133,21 +134,19 @@ class TradeOffPlot(PlotPanel):
         return self._evaluation is not None and cell.name in self._evaluation.front
 
     def _add_line(self, number: int) -> None:
-        bars = pg.ErrorBarItem(x=np.empty(0), y=np.empty(0), beam=0)
-        bars.setZValue(-5)
+        curve = self.add_curve(f"line {number + 1}", style_of(number))
+        bars = ErrorBars(curve)
         self.plot.addItem(bars)
         self._bars.append(bars)
-        curve = self.add_curve(f"line {number + 1}", style_of(number))
         # The front stays the last entry of the legend.
         self.curves.remove(curve)
         self.curves.insert(number, curve)
         self.entries.take(curve.entry)
         self.entries.insert(number, curve.entry)
-        curve.entry.toggled.connect(bars.setVisible)
         curve.entry.toggled.connect(self._range_changed)
         self.recolour(self.colours)
 
-    def _draw_line(self, line: Line | None, curve: Curve, bars: pg.ErrorBarItem) -> None:
+    def _draw_line(self, line: Line | None, curve: Curve, bars: ErrorBars) -> None:
         # Without those that have no place: pyqtgraph stumbles over curves that are nothing but gaps.
         cells = [cell for cell in line.cells if _has_place(cell)] if line else []
         x, y = (100 * np.array([getattr(cell, part).mean for cell in cells]) for part in ("clean", "robust"))
@@ -163,7 +162,7 @@ class TradeOffPlot(PlotPanel):
                     100 * abs(getattr(getattr(cell, part), end) - getattr(cell, part).mean) for cell in cells
                 ]
                 sides[side] = np.nan_to_num(np.array(gaps))
-        bars.setData(x=x, y=y, beam=0, **sides)
+        bars.setData(x=x, y=y, **sides)
 
     # labels --------------------------------------------------------------------------------------------
     def _make_labels(self) -> None:

@@ -186,6 +186,19 @@ def test_that_labels_stand_beside_the_intervals(qtbot: QtBot) -> None:
     assert not any(_crosses(box, bar) for box in boxes for bar in bars)
 
 
+def test_that_intervals_of_a_hidden_line_stay_hidden_when_results_or_colours_change(
+    page: ResultsPage, runs: list[RunInfo]
+) -> None:
+    shown(page, runs)
+    plot = page.plot
+    plot.curves[0].entry.click()
+    page.refresh()
+    plot.recolour(plot.colours)
+    assert [bars.isVisible() for bars in plot._bars[:2]] == [False, True]
+    plot.curves[0].entry.click()
+    assert all(bars.isVisible() for bars in plot._bars[:2])
+
+
 def test_that_pointing_at_a_cell_tells_it_and_a_click_selects_its_row(
     page: ResultsPage, runs: list[RunInfo]
 ) -> None:
