@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QMenuBar, QToolBar, QWidget
 
 from cartl_gui import theme
+from cartl_gui.widgets import Menu
 from engine.events import RunInfo
 
 
@@ -361,7 +362,9 @@ class CommandSet(QObject):
 
     def fill_menus(self, bar: QMenuBar) -> dict[str, QMenu]:
         """Make the menus."""
-        menus = {name: bar.addMenu(f"&{name}") for name in MENUS}
+        menus: dict[str, QMenu] = {name: Menu(f"&{name}", bar) for name in MENUS}
+        for menu in menus.values():
+            bar.addMenu(menu)
         for command in COMMANDS:
             if command.separator:
                 menus[command.menu].addSeparator()

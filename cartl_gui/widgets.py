@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent, QWheelEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QLabel,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QStyle,
@@ -117,6 +118,25 @@ class QuietButton(QToolButton):
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self.setIcon(theme.icon(self._picture))
+
+
+class Menu(QMenu):
+    """A menu that has its letters to itself while it is open.
+
+    The list of runs has commands on single letters; with the focus there, A for About would archive the run instead.
+    """
+
+    def event(self, event: QEvent) -> bool:
+        """Let no command hear a key that is pressed alone."""
+        alone = (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier)
+        if (
+            event.type() == QEvent.Type.ShortcutOverride
+            and isinstance(event, QKeyEvent)
+            and event.modifiers() in alone
+        ):
+            event.accept()
+            return True
+        return super().event(event)
 
 
 class WrappedLabel(QLabel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QMenu, QMessageBox, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QInputDialog, QMessageBox, QToolButton, QWidget
 
 from cartl_gui import theme
 from cartl_gui.own_presets import OwnPresets
-from cartl_gui.widgets import QuietCombo
+from cartl_gui.widgets import Menu, QuietCombo
 from engine.config import StudyConfig
 from engine.errors import ConfigError
 
@@ -45,7 +45,7 @@ class PresetBar(QWidget):
         self.save_button.clicked.connect(self.save_asked)
         self.menu_button = tool("more", "Own presets")
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(self.menu_button)
+        menu = Menu(self.menu_button)
         self.keep_action = menu.addAction("Save as preset…")
         self.keep_action.triggered.connect(self.keep_asked)
         self.rename_action = menu.addAction("Rename this preset…")

@@ -28,7 +28,7 @@ from cartl_gui.models.run_list import RunListModel
 from cartl_gui.pages.runs_bin import BinView
 from cartl_gui.pages.runs_filter import QueryField, QueryHelp
 from cartl_gui.pages.runs_table import RunDelegate, RunTable
-from cartl_gui.widgets import ElidedLabel, QuietButton, QuietCombo, WrappedLabel
+from cartl_gui.widgets import ElidedLabel, Menu, QuietButton, QuietCombo, WrappedLabel
 from engine.events import QueueChanged, RunInfo, RunLabel, RunsBinned
 
 #: Version of what `RunsPanel.state` writes.
@@ -176,7 +176,7 @@ class RunsPanel(QWidget):
         centre.addWidget(self._empty, 0, Qt.AlignmentFlag.AlignCenter)
 
     def _options_menu(self) -> QMenu:
-        menu = QMenu(self)
+        menu = Menu(self)
         self.differing = menu.addAction("&Differing settings as columns")
         self.differing.setCheckable(True)
         self.archived = menu.addAction("Show &archived runs")
@@ -226,7 +226,7 @@ class RunsPanel(QWidget):
 
     def set_menu_actions(self, actions: list[QAction | None]) -> None:
         """Fill the context menu; None is a separating line."""
-        self._menu = QMenu(self)
+        self._menu = Menu(self)
         for action in actions:
             if action is None:
                 self._menu.addSeparator()

@@ -32,6 +32,7 @@ from cartl_gui.models.run_delegates import ProgressDelegate, TagsDelegate
 from cartl_gui.models.run_groups import Group
 from cartl_gui.models.run_list import GROUP_ROLE, RunListModel
 from cartl_gui.scaling import SCALE
+from cartl_gui.widgets import Menu
 
 Index = QModelIndex | QPersistentModelIndex
 ROW_HEIGHT = 26
@@ -328,7 +329,7 @@ class RunTable(QTableView):
 
     def column_menu(self, parent: QWidget) -> QMenu:
         """A menu of columns to show and hide."""
-        menu = QMenu("&Columns", parent)
+        menu = Menu("&Columns", parent)
         for column in COLUMNS:
             if column.id != "title":
                 action = menu.addAction(column.title or column.tip)

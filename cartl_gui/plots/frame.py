@@ -8,7 +8,6 @@ from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
     QHBoxLayout,
-    QMenu,
     QScrollArea,
     QToolButton,
     QVBoxLayout,
@@ -17,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from cartl_gui import theme
 from cartl_gui.plots.legend import Legend
-from cartl_gui.widgets import ElidedLabel
+from cartl_gui.widgets import ElidedLabel, Menu
 from cartl_gui.words import number
 
 #: Least width and height of a plot in pixels: two stand side by side between both docks of a window 1280 wide.
@@ -108,7 +107,7 @@ class PlotFrame(QFrame):
         self.more_button = self._button("more", "More")
         self.more_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.more_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        menu = QMenu(self.more_button)
+        menu = Menu(self.more_button)
         self.fit_action = QAction("Show everything\tF", menu)
         self.fit_action.setToolTip("Drag to zoom, the wheel too; the middle button moves")
         self.grid_action = QAction("Grid lines", menu)

@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 from cartl_gui.main_window import MainWindow
 from cartl_gui.settings import WindowSettings
 from cartl_gui.theme import Theme
+from cartl_gui.widgets import Menu
 from engine.api import Session
 from engine.config import load_study, parse_study
 from engine.events import RunInfo
@@ -76,6 +77,21 @@ def rows(window: MainWindow) -> list[str]:
 
 def asked(session: ScriptedSession, name: str) -> tuple[object, ...]:
     return next(call for call in reversed(session.calls) if call[0] == name)
+
+
+def test_that_letters_belong_to_an_open_menu_and_not_to_the_list_behind_it(
+    qtbot: QtBot, window: MainWindow
+) -> None:
+    table = window.runs.table
+    table.selectRow(0)
+    table.setFocus()
+    menu = next(action.menu() for action in window.menuBar().actions() if action.text() == "&Help")
+    assert isinstance(menu, Menu)
+    chosen: list[str] = []
+    window.commands._run = chosen.append
+    menu.popup(window.mapToGlobal(window.rect().center()))
+    qtbot.keyClick(menu, Qt.Key.Key_A)
+    assert chosen == ["about"], "A is Archive in the list"
 
 
 def test_that_the_list_is_worked_with_by_keys_alone(
