@@ -542,7 +542,6 @@ class MainWindow(QMainWindow):
         """Let the commands show which theme is on."""
         for choice in ("system", "light", "dark"):
             self.commands.actions[f"theme_{choice}"].setChecked(choice == self.themes.choice)
-        self.status.clearMessage()  # Qt shows what lies below a message again when the style changes
         self.toolbar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._toolbar_room = self.toolbar.sizeHint().width()
         self._fit_toolbar()

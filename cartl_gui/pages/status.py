@@ -29,7 +29,9 @@ class StatusLine(QStatusBar):
     def __init__(self, workspace: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setSizeGripEnabled(False)
-        self._what = ElidedLabel("Nothing runs")
+        self._state = "Nothing runs"
+        self._what = ElidedLabel(self._state)
+        self.messageChanged.connect(self._write)
         self._saved = QLabel()
         self._device = QLabel("looking at the devices…")
         self.machine = MachineFigures()
@@ -55,14 +57,14 @@ class StatusLine(QStatusBar):
 
     def text(self) -> str:
         """What is said about the running run."""
-        return self._what.text()
+        return self._state
 
     def show_run(
         self, info: RunInfo | None, title: str = "", *, data: RunData | None = None, paused: bool = False
     ) -> None:
         """Say what runs; `title` is what the list calls it."""
         if info is None:
-            self._what.setText("The queue is paused" if paused else "Nothing runs")
+            self._tell("The queue is paused" if paused else "Nothing runs")
             return
         parts = [title]
         if info.stage is not None:
@@ -71,7 +73,7 @@ class StatusLine(QStatusBar):
                 parts += _figures(info, data)
         if info.seconds_left is not None:
             parts.append(f"{words.duration(info.seconds_left)} left")
-        self._what.setText("  ·  ".join(parts))
+        self._tell("  ·  ".join(parts))
 
     def show_device(self, device: DeviceReport) -> None:
         """Say on what runs compute."""
@@ -92,13 +94,21 @@ class StatusLine(QStatusBar):
     def show_download(self, event: Downloading) -> None:
         """Say how far a download is."""
         share = f" {100 * event.done / event.total:.0f} %" if event.total else ""
-        self._what.setText(f"Downloading {event.name}{share} ({event.done / 1e6:.1f} MB)")
+        self._tell(f"Downloading {event.name}{share} ({event.done / 1e6:.1f} MB)")
 
     def saved(self, moment: float) -> None:
         """Note the time of the last checkpoint."""
         self._saved.setText(f"saved {time.strftime('%H:%M:%S', time.localtime(moment))}")
         self._saved.setToolTip("Time of the last checkpoint")
         self._make_room()
+
+    def _tell(self, state: str) -> None:
+        self._state = state
+        self._write()
+
+    def _write(self) -> None:
+        """Say what runs; nothing while there is a message, because Qt may show what lies below it again."""
+        self._what.setText("" if self.currentMessage() else self._state)
 
     def _make_room(self) -> None:
         """Show as many of the parts as leave the run its room: the workspace's path goes first, the figures last."""

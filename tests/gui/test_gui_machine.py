@@ -88,6 +88,16 @@ def test_that_the_run_keeps_its_room(status: StatusLine, width: int, hidden: set
     assert status._what.width() > 200
 
 
+def test_that_a_message_and_what_runs_are_never_written_over_each_other(status: StatusLine) -> None:
+    status.say("Scale 150 %")
+    status._what.show()  # as Qt does when the style changes
+    assert status._what.text() == "" and status.text() == "Nothing runs"
+    status.show_run(None, paused=True)
+    assert status._what.text() == ""
+    status.clearMessage()
+    assert status._what.text() == status.text() == "The queue is paused"
+
+
 def test_that_a_runs_machine_figures_are_summed_up_over_its_stages() -> None:
     config = RunConfig(name="a", start_from="weights.safetensors", attack=AttackConfig())
     data = RunData(RunInfo("a", "a", "s", "/a", "finished", config))
