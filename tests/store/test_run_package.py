@@ -289,7 +289,7 @@ def spoil(package: Path, name: str, data: bytes, *, with_sum: bool = False) -> N
     [
         ("metrics.h5", b"not what it was", False, "metrics.h5 does not match its SHA-256"),
         ("metrics.h5", b"not what it was", True, "metrics.h5"),
-        ("config.toml", b"name = 3", True, "setting"),
+        ("config.toml", b"name = 3", True, r"name \(line 1\): input should be a valid string"),
         ("status.json", b"[]", True, "does not hold a JSON object"),
         ("SHA256SUMS", b"../../evil  x\n", False, "no hash and name"),
         ("SHA256SUMS", b"", False, "is not in SHA256SUMS"),
