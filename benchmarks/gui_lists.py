@@ -154,8 +154,8 @@ def large(size: int, folder: Path) -> Timings:
         found["opened"] = time.perf_counter() - started
         draw_all(window)
         found["drawn"] = time.perf_counter() - started
-    # Without a beat it was open before the first was due.
-    found["longest stall meanwhile, ms"] = float(late.max(initial=0.0))
+        # Without a beat it was open before the first was due.
+        found["longest stall meanwhile, ms"] = float(late.max(initial=0.0))
         found["longest redraw of a page, ms"] = milliseconds(lambda: draw_all(window), 3)
         found["memory taken, GB"] = (psutil.Process().memory_info().rss - memory) / 1e9
     return found
