@@ -45,7 +45,9 @@ def pause(folder: Path, number: int) -> tuple[int, list[str]]:
     wait_for_training(process)
     time.sleep(0.2)
     process.send_signal(number)
+    began = time.monotonic()
     out, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
     assert out == "" and "Traceback" not in err
     assert "Paused and saved. Go on with: " in err
     return process.returncode, shlex.split(err.split("Go on with: ")[1].splitlines()[0])
